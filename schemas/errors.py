@@ -1,0 +1,21 @@
+"""The errors a user can meet. Each is one sentence: where, expected, found, how to mend it."""
+
+
+class PipelineError(Exception):
+    """Base of every error that is told to the user in one sentence; exit code 1."""
+
+
+class ConfigError(PipelineError):
+    """The configuration or the command line cannot mean anything; exit code 2."""
+
+
+class CatalogError(PipelineError):
+    """The list of input files could not be made."""
+
+
+class DataError(PipelineError):
+    """An input file, or a file of an earlier stage, does not hold what it must."""
+
+
+class StorageError(PipelineError):
+    """A file could not be written or read for a reason outside its content (disk, rights)."""

@@ -1,0 +1,149 @@
+"""Names of final states, combinations, channels and histograms: written and read only here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Self
+
+from schemas.particles import BY_LETTER, PARTICLES, Particle
+
+LETTERS = "".join(particle.letter for particle in PARTICLES)
+_COUNT = re.compile(rf"(0|[1-9][0-9]*)([{LETTERS}])")
+_OBJECT = re.compile(rf"([{LETTERS}])(0|[1-9][0-9]*)")
+
+
+def _in_table_order(letters: list[str]) -> bool:
+    positions = [LETTERS.index(letter) for letter in letters]
+    return all(a < b for a, b in pairwise(positions))
+
+
+@dataclass(frozen=True, order=True)
+class FinalState:
+    """The exact multiplicity of each configured type: (letter, count) in table order."""
+
+    counts: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        """Return for example `2e_0m_4j_2g`."""
+        return "_".join(f"{count}{letter}" for letter, count in self.counts)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `2e_0m_4j_2g`.
+
+        Raises:
+            ValueError: `text` is not what `str` of a final state gives.
+        """
+        matches = [_COUNT.fullmatch(part) for part in text.split("_")]
+        counts = tuple((match[2], int(match[1])) for match in matches if match)
+        if len(counts) != len(matches) or not _in_table_order([letter for letter, _ in counts]):
+            msg = f"{text!r} is not a final state: expected for example '2e_0m_4j_2g'"
+            raise ValueError(msg)
+        return cls(counts)
+
+    def count(self, letter: str) -> int:
+        """Return how many objects of a type there are; 0 for a type that is not counted."""
+        return dict(self.counts).get(letter, 0)
+
+    @property
+    def category(self) -> str:
+        """The same as BumpNet's categories write it: `2ex_0mx_4jx_2gx`."""
+        return "_".join(f"{count}{letter}x" for letter, count in self.counts)
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """Consecutive ranks `start .. start + count - 1` of one type."""
+
+    letter: str
+    start: int
+    count: int
+
+    @property
+    def stop(self) -> int:
+        """The first rank behind the window: how many objects of the type an event must have."""
+        return self.start + self.count
+
+    @property
+    def particle(self) -> Particle:
+        """The row of the particle table."""
+        return BY_LETTER[self.letter]
+
+
+@dataclass(frozen=True, order=True)
+class Combination:
+    """The objects whose mass is taken: one window of ranks per type, in table order."""
+
+    windows: tuple[Window, ...]
+
+    def __str__(self) -> str:
+        """Return for example `e0e1j0`."""
+        return "".join(
+            f"{window.letter}{rank}"
+            for window in self.windows
+            for rank in range(window.start, window.stop)
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `e0e1j0`.
+
+        Raises:
+            ValueError: `text` is not what `str` of a combination gives (ranks with gaps included).
+        """
+        ranks: dict[str, list[int]] = {}
+        for letter, rank in _OBJECT.findall(text):
+            ranks.setdefault(letter, []).append(int(rank))
+        windows = tuple(Window(letter, found[0], len(found)) for letter, found in ranks.items())
+        combination = cls(windows)
+        if not text or not _in_table_order(list(ranks)) or str(combination) != text:
+            msg = (
+                f"{text!r} is not a combination: expected consecutive ranks of types in the order "
+                f"{' '.join(LETTERS)}, for example 'e0e1j0'"
+            )
+            raise ValueError(msg)
+        return combination
+
+    @property
+    def n_objects(self) -> int:
+        """How many objects are summed."""
+        return sum(window.count for window in self.windows)
+
+    def exists_in(self, final_state: FinalState) -> bool:
+        """Whether every event of the final state has all the objects."""
+        return all(final_state.count(window.letter) >= window.stop for window in self.windows)
+
+
+@dataclass(frozen=True, order=True)
+class Channel:
+    """One spectrum: a combination in a final state."""
+
+    final_state: FinalState
+    combination: Combination
+
+    def __str__(self) -> str:
+        """Return for example `2e_0m_4j_2g/e0e1j0`, which is also the folder and file of arrays."""
+        return f"{self.final_state}/{self.combination}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `2e_0m_4j_2g/e0e1j0`.
+
+        Raises:
+            ValueError: `text` is not what `str` of a channel gives.
+        """
+        final_state, slash, combination = text.partition("/")
+        if not slash:
+            msg = f"{text!r} is not a channel: expected for example '2e_0m_4j_2g/e0e1j0'"
+            raise ValueError(msg)
+        return cls(FinalState.parse(final_state), Combination.parse(combination))
+
+
+def mass_histogram_name(channel: Channel, bin_width_gev: float, *, bumpnet: bool) -> str:
+    """Return the key of a channel's histogram; with `bumpnet` in the form that BumpNet knows."""
+    width = float(bin_width_gev)
+    if not bumpnet:
+        return f"{channel.combination}_{channel.final_state}_{width}"
+    return f"mass_{channel.combination}_cat_{channel.final_state.category}_width_{width}"

@@ -1,0 +1,270 @@
+"""What every stage writes about its work: in, out, lost and why. Reports must balance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.errors import DataError
+from schemas.inputs import Sample
+
+Counts = dict[str, int]
+
+
+class _Report(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _must_equal(where: str, what: str, left: int, right: int) -> None:
+    if left != right:
+        msg = f"{where}: the books do not balance: {what}: {left:,} against {right:,}"
+        raise DataError(msg)
+
+
+class FileStatus(StrEnum):
+    """What became of an input file."""
+
+    DONE = "done"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+class FileOutcome(_Report):
+    """One input file after reading."""
+
+    url: str
+    status: FileStatus
+    events: int
+    """Events read from it that count."""
+    reason: str | None = None
+    """Why it failed."""
+
+
+class CutRow(_Report):
+    """One step of the cut flow."""
+
+    step: str
+    """The cut, for example `pt_min`."""
+    of: str
+    """What is counted: `events`, or an object type."""
+    before: int
+    removed: int
+
+    @property
+    def after(self) -> int:
+        """What the step left."""
+        return self.before - self.removed
+
+    def __add__(self, other: CutRow) -> CutRow:
+        """Add the counts of the same step in another range or chunk."""
+        return self.model_copy(
+            update={"before": self.before + other.before, "removed": self.removed + other.removed}
+        )
+
+
+def add_cut_flows(flows: Iterable[Iterable[CutRow]]) -> tuple[CutRow, ...]:
+    """Add cut flows row by row; rows of the same step and type are one row, order kept."""
+    total: dict[tuple[str, str], CutRow] = {}
+    for flow in flows:
+        for row in flow:
+            key = (row.step, row.of)
+            total[key] = total[key] + row if key in total else row
+    return tuple(total.values())
+
+
+def check_cut_flow(where: str, flow: Iterable[CutRow], of: str, start: int, end: int) -> None:
+    """Raise DataError unless the rows of one kind lead from `start` to `end` without a jump."""
+    left = start
+    for row in flow:
+        if row.of == of:
+            _must_equal(where, f"{of} before {row.step}", left, row.before)
+            left = row.after
+    _must_equal(where, f"{of} kept", left, end)
+
+
+class Output(_Report):
+    """A file or folder that a stage made, so that later readers can check it."""
+
+    name: str
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+class ChunkReport(_Report):
+    """What all reports of one chunk say."""
+
+    chunk: str
+    sample: Sample
+    source: str
+    seconds: float
+    peak_memory_bytes: int
+    output: Output
+
+
+class ParseReport(ChunkReport):
+    """One chunk after parsing."""
+
+    layout: str
+    files: tuple[FileOutcome, ...]
+    events_read: int
+    events_kept: int
+    cut_flow: tuple[CutRow, ...]
+    objects_kept: dict[str, int]
+    """Objects in kept events, by type."""
+    populations: dict[str, int]
+    """Events per exact multiplicity of all six types."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know, for example a type without a stored mass."""
+
+    def check(self) -> Self:
+        """Return the report itself.
+
+        Raises:
+            DataError: the books do not balance.
+        """
+        where = f"parsing of {self.chunk}"
+        from_files = sum(f.events for f in self.files if f.status is not FileStatus.FAILED)
+        _must_equal(where, "events read and events of the files", self.events_read, from_files)
+        check_cut_flow(where, self.cut_flow, "events", self.events_read, self.events_kept)
+        _must_equal(
+            where, "events kept and populations", self.events_kept, sum(self.populations.values())
+        )
+        return self
+
+
+class MassReport(ChunkReport):
+    """One chunk after the mass calculation."""
+
+    events_in: int
+    """Events of the chunk."""
+    events_below_minimum: int
+    """Events of final states that are too rare in the whole run."""
+    events_without_combination: int
+    """Events of final states that have no combination."""
+    events_used: int
+    channels: int
+    masses: int
+
+    def check_channels(self, expected: Counts, found: Counts) -> Self:
+        """Return the report itself, if every channel has as many masses as events.
+
+        Raises:
+            DataError: the books do not balance.
+        """
+        where = f"masses of {self.chunk}"
+        parts = self.events_below_minimum + self.events_without_combination + self.events_used
+        _must_equal(where, "events in and used", self.events_in, parts)
+        for channel in sorted({*expected, *found}):
+            what = f"events and masses of {channel}"
+            _must_equal(where, what, expected.get(channel, 0), found.get(channel, 0))
+        return self
+
+
+class ClassCounts(_Report):
+    """Masses per class; the classes exclude one another."""
+
+    main: int = 0
+    tail: int = 0
+    """Beyond the first empty bin above the peak: outliers."""
+    overflow: int = 0
+    """At or above the end of the grid: outliers."""
+    turn_on: int = 0
+    """Below the peak: removed."""
+
+    @property
+    def outliers(self) -> int:
+        """What is stored as outliers."""
+        return self.tail + self.overflow
+
+    @property
+    def removed(self) -> int:
+        """What is stored nowhere."""
+        return self.turn_on
+
+    @property
+    def total(self) -> int:
+        """All classes together."""
+        return self.main + self.outliers + self.removed
+
+    def __add__(self, other: ClassCounts) -> ClassCounts:
+        """Add class by class."""
+        return ClassCounts(
+            **{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields}
+        )
+
+
+class PostProcessingReport(ChunkReport):
+    """One chunk after post-processing."""
+
+    channels: int
+    masses_in: int
+    classes: ClassCounts
+
+    def check(self, masses_made: int) -> Self:
+        """Return the report itself, if all masses that the stage before made are in one class.
+
+        Raises:
+            DataError: the books do not balance.
+        """
+        where = f"post-processing of {self.chunk}"
+        _must_equal(where, "masses made and read", masses_made, self.masses_in)
+        _must_equal(where, "masses in and out", self.masses_in, self.classes.total)
+        return self
+
+
+class HistogramReport(_Report):
+    """The histograms of one sample."""
+
+    sample: Sample
+    channels: int
+    histograms: int
+    masses_in: int
+    """Masses read, over all channels."""
+    entries: dict[str, int]
+    """Entries filled, per bin width; every width holds every mass once."""
+    overflow: int
+    """Masses counted but not filled: at or above the end of the grid."""
+    output: Output
+
+    def check(self, masses_planned: int) -> Self:
+        """Return the report itself, if every planned mass is filled once per bin width.
+
+        Raises:
+            DataError: the books do not balance.
+        """
+        where = f"histograms of {self.sample}"
+        _must_equal(where, "masses planned and read", masses_planned, self.masses_in)
+        for width, entries in self.entries.items():
+            where = f"histograms of {self.sample}, bin width {width}"
+            _must_equal(where, "masses in and filled", self.masses_in, entries + self.overflow)
+        return self
+
+
+class SliceReport(_Report):
+    """A stage that a slice has completed: its chunks and the sums over them."""
+
+    stage: str
+    slice_index: int
+    slice_total: int
+    chunks: tuple[str, ...]
+    seconds: float
+    peak_memory_bytes: int
+    samples: tuple[Sample, ...] = ()
+    """The samples that its chunks belong to."""
+    taken: Counts
+    """What went in, by unit, for example {"files": 8, "events": 200000}."""
+    made: Counts
+    """What came out."""
+    lost: Counts
+    """What went in and did not come out."""
+    populations: dict[Sample, dict[str, int]] = {}
+    """After parsing: events per exact multiplicity of all six types."""
+    cut_flows: dict[str, tuple[CutRow, ...]] = {}
+    """After parsing: the cut flow per source and sample."""
+    histograms: tuple[HistogramReport, ...] = ()
+    """After histogram creation."""
+    notes: tuple[str, ...] = ()
