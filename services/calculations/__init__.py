@@ -1,0 +1,1 @@
+"""Pure mathematics on arrays: no path, no log, no configuration file."""

@@ -1,0 +1,50 @@
+"""How input files are grouped into chunks, before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from schemas.inputs import Chunk, InputFile, Sample
+
+
+def limit_files(files: Sequence[InputFile], most: int | None) -> tuple[InputFile, ...]:
+    """Return at most so many files of each source, data and simulation apart, in catalog order."""
+    if most is None:
+        return tuple(files)
+    taken: dict[tuple[str, Sample], int] = {}
+    chosen = []
+    for file in files:
+        group = (file.source, file.sample)
+        taken[group] = taken.get(group, 0) + 1
+        if taken[group] <= most:
+            chosen.append(file)
+    return tuple(chosen)
+
+
+def make_chunks(files: Sequence[InputFile], chunk_input_bytes: int) -> tuple[Chunk, ...]:
+    """Group files, in catalog order, into chunks of one source and sample.
+
+    A chunk is closed when its size reaches `chunk_input_bytes`; a file of unknown size is a chunk
+    of its own.
+    """
+    order = {(file.source, file.sample): number for number, file in enumerate(reversed(files))}
+    by_group = sorted(files, key=lambda file: -order[file.source, file.sample])
+    chunks: list[Chunk] = []
+    for (source, sample), of_group in groupby(by_group, key=lambda f: (f.source, f.sample)):
+        name = f"parsed_{source}{sample.suffix}_chunk"
+        grouped = _fill(list(of_group), chunk_input_bytes)
+        chunks += [Chunk(f"{name}{number}", tuple(part)) for number, part in enumerate(grouped, 1)]
+    return tuple(chunks)
+
+
+def _fill(files: list[InputFile], full: int) -> list[list[InputFile]]:
+    grouped: list[list[InputFile]] = []
+    held = full
+    for file in files:
+        if held >= full or file.size is None:
+            grouped.append([])
+            held = 0
+        grouped[-1].append(file)
+        held = full if file.size is None else held + file.size
+    return grouped

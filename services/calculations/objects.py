@@ -1,0 +1,163 @@
+"""Jagged objects of many events as flat arrays: no loop over events, no copy where none is due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.labels import FinalState
+from schemas.particles import BY_NAME, PARTICLES
+
+Array = npt.NDArray[Any]
+Integers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+KINEMATICS = ("pt", "eta", "phi", "mass")
+
+
+@dataclass(frozen=True)
+class Objects:
+    """All objects of one type in a range of events.
+
+    The objects of event i are `offsets[i]:offsets[i + 1]` of every column, so `offsets` has shape
+    (n_events + 1,) and starts at 0; columns have shape (n_objects,). pt and mass are in GeV.
+    """
+
+    offsets: Integers
+    columns: Mapping[str, Array]
+
+    @property
+    def counts(self) -> Integers:
+        """Objects per event, shape (n_events,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def n_objects(self) -> int:
+        """Objects in all events."""
+        return int(self.offsets[-1])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return self.offsets.nbytes + sum(column.nbytes for column in self.columns.values())
+
+    def keep(self, mask: Mask) -> Objects:
+        """Return only the objects where `mask`, shape (n_objects,), holds; events stay."""
+        kept_before = np.concatenate(([0], np.cumsum(mask, dtype=np.int64)))
+        columns = {name: column[mask] for name, column in self.columns.items()}
+        return Objects(kept_before[self.offsets], columns)
+
+    def in_events(self, mask: Mask) -> Objects:
+        """Return only the events where `mask`, shape (n_events,), holds, with their objects."""
+        counts = self.counts
+        of_kept = np.repeat(mask, counts)
+        columns = {name: column[of_kept] for name, column in self.columns.items()}
+        return Objects(offsets_of(counts[mask]), columns)
+
+
+@dataclass(frozen=True)
+class Events:
+    """A range of events: its identity arrays, shape (n_events,), and its objects by type name."""
+
+    run: Array
+    lumi: Array
+    event: Array
+    objects: Mapping[str, Objects]
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self.event)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        identity = self.run.nbytes + self.lumi.nbytes + self.event.nbytes
+        return identity + sum(objects.nbytes for objects in self.objects.values())
+
+    def where(self, mask: Mask) -> Events:
+        """Return only the events where `mask`, shape (n_events,), holds."""
+        return Events(
+            self.run[mask],
+            self.lumi[mask],
+            self.event[mask],
+            {name: objects.in_events(mask) for name, objects in self.objects.items()},
+        )
+
+
+def offsets_of(counts: Integers) -> Integers:
+    """Return the offsets, shape (n_events + 1,), of events with so many objects each."""
+    return np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+
+
+def concatenate(parts: Sequence[Events]) -> Events:
+    """Return ranges of events one behind the other; all must have the same types and columns."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def joined(name: str) -> Objects:
+        pieces = [part.objects[name] for part in parts]
+        counts = np.concatenate([piece.counts for piece in pieces])
+        columns = {
+            column: np.concatenate([piece.columns[column] for piece in pieces])
+            for column in pieces[0].columns
+        }
+        return Objects(offsets_of(counts), columns)
+
+    return Events(
+        np.concatenate([part.run for part in parts]),
+        np.concatenate([part.lumi for part in parts]),
+        np.concatenate([part.event for part in parts]),
+        {name: joined(name) for name in parts[0].objects},
+    )
+
+
+def count_multiplicities(columns: Sequence[Integers]) -> list[tuple[tuple[int, ...], int]]:
+    """Return every combination of multiplicities that occurs, with its number of events, sorted.
+
+    `columns` has one array of shape (n_events,) per type.
+    """
+    if not len(columns[0]):
+        return []
+    rows, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+    return [(tuple(row), count) for row, count in zip(rows.tolist(), counts.tolist(), strict=True)]
+
+
+def populations(events: Events) -> dict[str, int]:
+    """Return the number of events per exact multiplicity of all six types, by its label."""
+    n_events = len(events)
+    none = np.zeros(n_events, dtype=np.int64)
+    columns = [
+        events.objects[particle.name].counts if particle.name in events.objects else none
+        for particle in PARTICLES
+    ]
+    letters = [particle.letter for particle in PARTICLES]
+    return {
+        str(FinalState(tuple(zip(letters, row, strict=True)))): count
+        for row, count in count_multiplicities(columns)
+    }
+
+
+def project_populations(
+    of_all_types: Mapping[str, int], types: Iterable[str]
+) -> dict[FinalState, int]:
+    """Sum populations over the types that are not named, and return them by final state, sorted."""
+    letters = [BY_NAME[name].letter for name in types]
+    total: dict[FinalState, int] = {}
+    for label, count in of_all_types.items():
+        full = FinalState.parse(label)
+        state = FinalState(tuple((letter, full.count(letter)) for letter in letters))
+        total[state] = total.get(state, 0) + count
+    return dict(sorted(total.items()))
+
+
+def add_counts(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Return the sums by key, keys sorted."""
+    total: dict[str, int] = {}
+    for part in parts:
+        for key, count in part.items():
+            total[key] = total.get(key, 0) + count
+    return dict(sorted(total.items()))
