@@ -1,0 +1,1 @@
+"""Where input files are listed."""

@@ -1,0 +1,70 @@
+"""Files on disk: paths and globs -> input files."""
+
+from __future__ import annotations
+
+import glob
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from schemas.errors import CatalogError, DataError
+from schemas.inputs import InputFile, Sample
+from schemas.releases import load_layout
+from services.storage.events import open_events
+
+log = logging.getLogger(__name__)
+
+
+def list_files(
+    local_files: Mapping[str, Sequence[str]], more_trees: Collection[str]
+) -> tuple[InputFile, ...]:
+    """Return the files that the paths and globs of each layout name, each pattern's sorted.
+
+    Every file is opened to tell simulation from collision data. One that cannot be is listed all
+    the same, as data, so that it is counted as failed when it is read.
+
+    Raises:
+        CatalogError: a pattern names no file, or a file is named twice.
+    """
+    found: dict[Path, InputFile] = {}
+    for layout, patterns in local_files.items():
+        for pattern in patterns:
+            for path in _matches(pattern):
+                if path in found:
+                    msg = (
+                        f"parsing_task_config.local_files.{layout}: {path} is named twice, so "
+                        "its events would count twice; name it once"
+                    )
+                    raise CatalogError(msg)
+                found[path] = _describe(path, layout, more_trees)
+    return tuple(found.values())
+
+
+def _matches(pattern: str) -> list[Path]:
+    # A path that exists is meant as it stands, even if it holds [ or *.
+    names = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - pathlib has no absolute globs
+    paths = [Path(name).resolve() for name in names if not Path(name).is_dir()]
+    if not paths:
+        msg = (
+            f"{pattern}: expected a file, or a pattern that matches some, found none; correct "
+            "parsing_task_config.local_files (relative paths start at the configuration file)"
+        )
+        raise CatalogError(msg)
+    return paths
+
+
+def _describe(path: Path, layout: str, more_trees: Collection[str]) -> InputFile:
+    sample, events = Sample.DATA, None
+    try:
+        with open_events(str(path), load_layout(layout), more_trees, ()) as file:
+            sample, events = file.sample, file.n_events
+    except DataError as error:
+        log.warning("cannot be opened, will count as failed: %s", error)
+    return InputFile(
+        url=str(path),
+        source=f"local_{layout}",
+        layout=layout,
+        sample=sample,
+        size=path.stat().st_size,
+        events=events,
+    )
