@@ -1,0 +1,183 @@
+"""parsed_data/ -> im_arrays/: the invariant mass of every combination in every final state."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from schemas.config import Config
+from schemas.inputs import Sample, Slice
+from schemas.labels import Combination, FinalState
+from schemas.particles import BY_NAME
+from schemas.reports import MassReport, ParseReport, SliceReport
+from services.calculations.combinatorics import combinations
+from services.calculations.kinematics import channel_masses
+from services.calculations.objects import add_counts, project_populations
+from services.calculations.spectra import Grid, SpectrumSum, add_spectra
+from services.monitoring import bar, peak_memory_bytes
+from services.run_directory import (
+    RunDirectory,
+    arrays_folder,
+    chunk_report,
+    chunk_spectra,
+    events_file,
+    slice_report,
+    summed_spectra,
+)
+from services.storage import reports
+from services.storage.arrays import ArrayFolder, read_spectra, write_spectra
+from services.storage.atomic import appearing
+from services.storage.events import read_parsed
+from services.storage.slices import completed_slices
+
+log = logging.getLogger(__name__)
+
+# The combinations to compute, per final state of a sample.
+Wanted = Mapping[FinalState, Sequence[Combination]]
+
+
+def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
+    """Compute the masses of a slice's chunks and return what it did.
+
+    Raises:
+        DataError: parsing is not complete, or its output is damaged.
+        StorageError: the output cannot be written.
+    """
+    started = time.monotonic()
+    parsed = completed_slices(paths.masses_input, "parsing")
+    chunks = [name for summary in parsed for name in summary.chunks]
+    wanted = {sample: wanted_combinations(config, parsed, sample) for sample in Sample}
+    log.info(
+        "mass_calculating: %d chunks, %d final states, %d channels",
+        len(chunks),
+        sum(len(states) for states in wanted.values()),
+        sum(len(found) for states in wanted.values() for found in states.values()),
+    )
+    made = []
+    show = config.parsing_task_config.show_progress_bar
+    for chunk in bar(chunks, "mass_calculating", show=show):
+        source = reports.read(chunk_report(paths.masses_input, chunk), ParseReport)
+        report = compute_chunk(config, paths, part, source, wanted[source.sample])
+        reports.write(chunk_report(paths.masses, chunk), report, part)
+        made.append(report)
+    _write_sums(paths, part, made)
+    summary = _summarise(made, part, time.monotonic() - started)
+    reports.write(slice_report(paths.masses, part), summary, part)
+    return summary
+
+
+def wanted_combinations(config: Config, parsed: Sequence[SliceReport], sample: Sample) -> Wanted:
+    """Return the final states of a sample that are common enough, with their combinations.
+
+    The populations are those of the whole run: whether a final state is computed does not depend
+    on how its events lie in chunks.
+    """
+    masses = config.mass_calculation_task_config
+    populations = add_counts(summary.populations.get(sample, {}) for summary in parsed)
+    allowed = combinations(masses)
+    by_state = project_populations(populations, masses.final_state_objects)
+    return {
+        state: [combination for combination in allowed if combination.exists_in(state)]
+        for state, population in by_state.items()
+        if population >= masses.min_events_per_fs
+    }
+
+
+def compute_chunk(
+    config: Config, paths: RunDirectory, part: Slice, source: ParseReport, wanted: Wanted
+) -> MassReport:
+    """Compute and write the arrays and spectra of one chunk.
+
+    Raises:
+        DataError: the chunk's events are damaged or are not those that its report counts.
+        StorageError: the output cannot be written.
+    """
+    started = time.monotonic()
+    masses = config.mass_calculation_task_config
+    threshold = config.parsing_task_config.chunk_yield_threshold_bytes
+    grid = Grid.of(config.post_processing_task_config)
+    only_counted = set(masses.final_state_objects) - set(masses.objects_to_calculate)
+    with_combinations = {state: found for state, found in wanted.items() if found}
+    letters = {BY_NAME[name].letter for name in masses.final_state_objects}
+    spectra = SpectrumSum()
+    folder = arrays_folder(paths.masses, source.chunk)
+    with (
+        appearing(folder, part, folder=True) as temporary,
+        ArrayFolder(temporary) as arrays,
+    ):
+        for objects in read_parsed(
+            events_file(paths.masses_input, source.chunk),
+            masses.objects_to_calculate,
+            only_counted,
+            threshold,
+        ):
+            of_states = {letter: objects[letter] for letter in letters}
+            for channel, values in channel_masses(of_states, with_combinations):
+                name = str(channel)
+                arrays.append(name, values)
+                spectra.add_masses(name, values, grid)
+                if arrays.held_bytes >= threshold:
+                    arrays.flush()
+    with appearing(chunk_spectra(paths.masses, source.chunk), part) as temporary:
+        write_spectra(temporary, spectra.total())
+    return _report(config, source, wanted, arrays, time.monotonic() - started)
+
+
+def _report(
+    config: Config, source: ParseReport, wanted: Wanted, arrays: ArrayFolder, seconds: float
+) -> MassReport:
+    states = config.mass_calculation_task_config.final_state_objects
+    in_chunk = project_populations(source.populations, states)
+    rare = sum(n for state, n in in_chunk.items() if state not in wanted)
+    barren = sum(n for state, n in in_chunk.items() if state in wanted and not wanted[state])
+    lengths = arrays.lengths()
+    # Each event of a final state gives each of its channels exactly one mass.
+    expected = {
+        f"{state}/{combination}": n
+        for state, n in in_chunk.items()
+        for combination in wanted.get(state, ())
+    }
+    return MassReport(
+        chunk=source.chunk,
+        sample=source.sample,
+        source=source.source,
+        seconds=seconds,
+        peak_memory_bytes=peak_memory_bytes(),
+        output=arrays.output(source.chunk),
+        events_in=source.events_kept,
+        events_below_minimum=rare,
+        events_without_combination=barren,
+        events_used=source.events_kept - rare - barren,
+        channels=len(lengths),
+        masses=sum(lengths.values()),
+    ).check_channels(expected, lengths)
+
+
+def _write_sums(paths: RunDirectory, part: Slice, made: Sequence[MassReport]) -> None:
+    for sample in dict.fromkeys(report.sample for report in made):
+        total = add_spectra(
+            read_spectra(chunk_spectra(paths.masses, report.chunk))
+            for report in made
+            if report.sample is sample
+        )
+        with appearing(summed_spectra(paths.masses, part, sample), part) as temporary:
+            write_spectra(temporary, total)
+
+
+def _summarise(made: Sequence[MassReport], part: Slice, seconds: float) -> SliceReport:
+    return SliceReport(
+        stage="mass_calculating",
+        slice_index=part.index,
+        slice_total=part.total,
+        chunks=tuple(report.chunk for report in made),
+        seconds=seconds,
+        peak_memory_bytes=max((report.peak_memory_bytes for report in made), default=0),
+        samples=tuple(dict.fromkeys(report.sample for report in made)),
+        taken={"events": sum(report.events_in for report in made)},
+        made={"masses": sum(report.masses for report in made)},
+        lost={
+            "events in rare final states": sum(r.events_below_minimum for r in made),
+            "events without combination": sum(r.events_without_combination for r in made),
+        },
+    )
