@@ -58,11 +58,35 @@ def rank_by_pt(objects: Objects) -> Objects:
     first_of_event[objects.offsets] = True
     if not np.any(rising & ~first_of_event[1:-1]):
         return objects
-    event_number = np.repeat(np.arange(len(objects.offsets) - 1), objects.counts)
-    order = np.lexsort((-pt, event_number))
+    order = _order_by_pt(objects)
     return Objects(
         objects.offsets, {name: column[order] for name, column in objects.columns.items()}
     )
+
+
+# A sort key holds the event, then the pt falling, then the position in the event, in 64 bits.
+_POSITION_BITS = np.uint64(12)
+_EVENT_SHIFT = np.uint64(44)
+_LARGEST_EVENT = 1 << 20
+
+
+def _order_by_pt(objects: Objects) -> Integers:
+    """Return the order of objects, shape (n_objects,), that ranks each event by falling pt."""
+    counts = objects.counts
+    pt = objects.columns["pt"]
+    event_number = np.repeat(np.arange(len(counts)), counts)
+    if len(counts) > _LARGEST_EVENT or counts.max() >> int(_POSITION_BITS) or np.any(pt < 0):
+        return np.lexsort((-pt, event_number))
+    position = np.arange(objects.n_objects) - objects.offsets[event_number]
+    # Of positive floats, the larger has the larger bits; sorting unique integers is five times
+    # faster than a stable sort by two keys.
+    falling = ~pt.astype(np.float32).view(np.uint32)
+    keys = event_number.astype(np.uint64) << _EVENT_SHIFT
+    keys |= falling.astype(np.uint64) << _POSITION_BITS
+    keys |= position.astype(np.uint64)
+    keys.sort()
+    in_event = keys & ((np.uint64(1) << _POSITION_BITS) - np.uint64(1))
+    return objects.offsets[(keys >> _EVENT_SHIFT).astype(np.int64)] + in_event.astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -268,6 +268,12 @@ def open_events(
         yield events
 
 
+def _nothing(n_events: int) -> Objects:
+    """Return events without an object of a type."""
+    empty = np.zeros(0, dtype=np.float32)
+    return Objects(np.zeros(n_events + 1, dtype=np.int64), dict.fromkeys(KINEMATICS, empty))
+
+
 def _record(objects: Objects) -> ak.Array:
     content = ak.contents.RecordArray(
         [ak.contents.NumpyArray(np.ascontiguousarray(objects.columns[q])) for q in KINEMATICS],
@@ -282,17 +288,13 @@ class ParsedWriter:
 
     def __init__(self, path: Path) -> None:
         self._file = uproot.recreate(path, compression=_COMPRESSION)
-        record = "var * {" + ", ".join(f"{name}: float32" for name in KINEMATICS) + "}"
         types: dict[str, Any] = dict(_IDENTITY)
-        types |= {particle.name: record for particle in PARTICLES}
+        types |= {particle.name: _record(_nothing(0)).type.content for particle in PARTICLES}
         self._tree = self._file.mktree(PARSED_TREE, types)
 
     def write(self, events: Events) -> None:
         """Append events; types that they do not have are empty."""
-        none = Objects(
-            np.zeros(len(events) + 1, dtype=np.int64),
-            dict.fromkeys(KINEMATICS, np.zeros(0, dtype=np.float32)),
-        )
+        none = _nothing(len(events))
         columns: dict[str, Any] = {name: getattr(events, name) for name in _IDENTITY}
         for particle in PARTICLES:
             columns[particle.name] = _record(events.objects.get(particle.name, none))
