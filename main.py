@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from schemas.errors import ConfigError, PipelineError
 USAGE_ERROR = 2
 FAILURE = 1
 INTERRUPTED = 130
+TERMINATED = 143
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 GENERATED_NOTE = (
     "generated, not data: these are the events of the demo release. For real data, change the line "
@@ -129,10 +131,19 @@ def run(options: argparse.Namespace) -> None:
     print(f"run directory: {paths.root}")
 
 
+class _TerminatedError(BaseException):
+    """SIGTERM has come: what a scheduler sends at the end of a job's time."""
+
+
+def _on_sigterm(_signal: int, _frame: object) -> None:
+    raise _TerminatedError
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=options.log_level, format="%(levelname)-7s %(message)s", force=True)
+    signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         run(options)
     except ConfigError as error:
@@ -144,6 +155,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except _TerminatedError:
+        print("terminated", file=sys.stderr)
+        return TERMINATED
     return 0
 
 

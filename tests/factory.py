@@ -33,7 +33,7 @@ WITHOUT_MASS = ("photons",)
 
 def jagged(rows: Sequence[Sequence[float]], dtype: Any = np.float32) -> ak.Array:
     """Return an awkward array of so many numbers per event, with its type kept when empty."""
-    counts = [len(row) for row in rows]
+    counts = np.array([len(row) for row in rows], dtype=np.int64)
     flat = np.array([value for row in rows for value in row], dtype=dtype)
     return ak.unflatten(flat, counts)
 

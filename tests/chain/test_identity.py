@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.run_directory import RunDirectory
+from tests.chain.identity import assert_identical, histogram_contents
+from tests.factory import make_config, run_pipeline, write_nanoaod
+
+N_FILES = 5
+EVENTS_PER_FILE = 150
+
+
+def random_collection(rng: np.random.Generator, n_events: int, mean: float) -> list[Any]:
+    counts = rng.poisson(mean, n_events)
+    return [
+        [
+            (20 + rng.exponential(30), rng.normal(0, 1.3), rng.uniform(-3.1, 3.1), 5.0)
+            for _ in range(count)
+        ]
+        for count in counts
+    ]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    rng = np.random.default_rng(5)
+    for number in range(N_FILES):
+        write_nanoaod(
+            folder / f"in{number}.root",
+            simulation=number == 3,
+            first_event=1000 * number,
+            electrons=random_collection(rng, EVENTS_PER_FILE, 1.1),
+            muons=random_collection(rng, EVENTS_PER_FILE, 1.1),
+            jets=random_collection(rng, EVENTS_PER_FILE, 2.0),
+            photons=random_collection(rng, EVENTS_PER_FILE, 0.5),
+        )
+    return folder
+
+
+def run_with(inputs: Path, root: Path, **parsing: object) -> RunDirectory:
+    config = make_config(
+        {
+            "parsing_task_config": {
+                "local_files": {"cms-nanoaod": [str(inputs / "*.root")]},
+                "kinematic_cuts": {"jets": {"pt_min": 30.0}},
+                "particle_counts": {"electrons": {"max": 3}},
+                **parsing,
+            },
+            "mass_calculation_task_config": {"min_events_per_fs": 5},
+            "histogram_creation_task_config": {"bin_width_gev": [10.0, 2.5]},
+        },
+        inputs,
+    )
+    return run_pipeline(config, root)
+
+
+@pytest.fixture(scope="module")
+def reference(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return run_with(inputs, tmp_path_factory.mktemp("reference") / "run")
+
+
+def test_the_reference_run_has_histograms_of_data_and_of_simulation(
+    reference: RunDirectory,
+) -> None:
+    names = {path.name for path in reference.histograms.glob("*.root")}
+    assert names == {"atlas_opendata_bumpnet.root", "atlas_opendata_bumpnet_mc.root"}
+    for name in names:
+        assert len(histogram_contents(reference.histograms / name)) >= 10
+
+
+@pytest.mark.parametrize("n_bytes", [1, 10**12], ids=["one file per chunk", "all in one"])
+def test_the_result_does_not_depend_on_how_files_are_grouped(
+    inputs: Path, reference: RunDirectory, tmp_path: Path, n_bytes: int
+) -> None:
+    assert_identical(reference, run_with(inputs, tmp_path / "run", chunk_input_bytes=n_bytes))
+
+
+@pytest.mark.parametrize("n_bytes", [1_000, 7_000, 10**9])
+def test_the_result_does_not_depend_on_the_memory_for_events(
+    inputs: Path, reference: RunDirectory, tmp_path: Path, n_bytes: int
+) -> None:
+    assert_identical(
+        reference, run_with(inputs, tmp_path / "run", chunk_yield_threshold_bytes=n_bytes)
+    )
