@@ -1,0 +1,228 @@
+"""Worker processes: each makes one chunk at a time, and a dead one is noticed with its chunk."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+log = logging.getLogger(__name__)
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+# Of the core counts that a scheduler states, the smallest is what this job may use.
+_CORE_VARIABLES = ("NCPUS", "PBS_NCPUS", "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
+# How long a worker may take to end by itself before it is killed, in seconds.
+_PATIENCE = 1.0
+
+
+def available_cores(environment: Mapping[str, str] = os.environ) -> int:
+    """Return the cores given to this job: by affinity, or fewer if the scheduler says so."""
+    counts = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()]
+    stated = [environment.get(name, "") for name in _CORE_VARIABLES]
+    counts += [int(text) for text in stated if text.isdigit()]
+    return max(1, min(count for count in counts if count))
+
+
+class WorkerDiedError(Exception):
+    """A worker process ended in the middle of its work."""
+
+    def __init__(self, exit_code: int | None) -> None:
+        self.exit_code = exit_code
+        super().__init__(_describe_death(exit_code))
+
+
+def _describe_death(exit_code: int | None) -> str:
+    if exit_code == -signal.SIGKILL:
+        return "the worker process was killed by the system, as it does when memory runs out"
+    if exit_code is not None and exit_code < 0:
+        return f"the worker process was ended by {signal.Signals(-exit_code).name}"
+    return f"the worker process ended with exit code {exit_code}"
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Task, Result]):
+    """What became of one task: a result, or how its worker died."""
+
+    task: Task
+    result: Result | None
+    died: WorkerDiedError | None = None
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+
+
+class Workers:
+    """A number of worker processes that live from the first use to the end of the `with` block.
+
+    One worker is this process itself: nothing is started.
+    """
+
+    def __init__(self, n_workers: int) -> None:
+        self.n_workers = n_workers
+        self._workers: list[_Worker] = []
+        self._context = multiprocessing.get_context("forkserver")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop(gently=kind is None)
+
+    def start(self, n_wanted: int | None = None) -> None:
+        """Start workers, so that `map` finds them ready; `map` does this itself where needed."""
+        if self.n_workers == 1:
+            return
+        self._context.set_forkserver_preload(["services.pipeline"])
+        wanted = self.n_workers if n_wanted is None else min(n_wanted, self.n_workers)
+        while len(self._workers) < wanted:
+            self._workers.append(self._start_one())
+
+    def _start_one(self) -> _Worker:
+        here, there = self._context.Pipe()
+        level = logging.getLogger().getEffectiveLevel()
+        process = self._context.Process(target=_serve, args=(there, level), daemon=True)
+        process.start()
+        there.close()
+        return _Worker(process, here)
+
+    def map(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Iterator[Outcome[Task, Result]]:
+        """Yield the outcome of each task as it is done, in any order.
+
+        An exception that the work raises is raised here, and ends all workers.
+        """
+        if self.n_workers == 1:
+            for task in tasks:
+                yield Outcome(task, work(task))
+            return
+        self.start(len(tasks))
+        yield from self._supervise(work, tasks)
+
+    def _supervise(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Iterator[Outcome[Task, Result]]:
+        waiting = deque(tasks)
+        idle = list(self._workers)
+        busy: dict[Connection, tuple[_Worker, Task]] = {}
+        while waiting or busy:
+            while waiting and idle:
+                worker, task = idle.pop(), waiting.popleft()
+                worker.pipe.send((work, task))
+                busy[worker.pipe] = (worker, task)
+            for pipe in wait(list(busy)):
+                worker, task = busy[pipe]  # type: ignore[index]  # only our connections are waited for
+                outcome = self._take(worker, task)
+                if outcome is None:
+                    continue
+                del busy[worker.pipe]
+                if outcome.died:
+                    worker = self._replace(worker)
+                idle.append(worker)
+                yield outcome
+
+    def _take(self, worker: _Worker, task: Task) -> Outcome[Task, Any] | None:
+        """Return the outcome of a task, or None if the worker only had something to log."""
+        try:
+            kind, content = worker.pipe.recv()
+        except (EOFError, ConnectionError, pickle.UnpicklingError):
+            worker.process.join(_PATIENCE)
+            return Outcome(task, None, WorkerDiedError(worker.process.exitcode))
+        if kind == "log":
+            logging.getLogger(content.name).handle(content)
+            return None
+        if kind == "error":
+            raise content
+        return Outcome(task, content)
+
+    def _replace(self, dead: _Worker) -> _Worker:
+        dead.pipe.close()
+        fresh = self._start_one()
+        self._workers[self._workers.index(dead)] = fresh
+        return fresh
+
+    def _stop(self, *, gently: bool) -> None:
+        for worker in self._workers:
+            worker.pipe.close()
+            if not gently:
+                worker.process.kill()
+        for worker in self._workers:
+            worker.process.join(_PATIENCE)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._workers = []
+
+
+def _serve(pipe: Connection, log_level: int) -> None:
+    """Do what the pipe brings until it closes. Runs in the worker process."""
+    # Ctrl-C reaches the whole terminal group; the parent decides what ends when.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    root = logging.getLogger()
+    root.setLevel(log_level)
+    root.handlers = [_PipeHandler(pipe)]
+    while True:
+        try:
+            work, task = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer = ("result", work(task))
+        except Exception as error:  # noqa: BLE001 - it is raised again in the parent
+            answer = ("error", _portable(error))
+        pipe.send(answer)
+
+
+def _end_with_parent() -> None:
+    """End this process at once when the parent is gone: its restart writes to the same names."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _portable(error: Exception) -> Exception:
+    log.debug("a worker's task failed", exc_info=error)
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own object, tried out
+    except Exception:  # noqa: BLE001 - whatever keeps it from crossing
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+class _PipeHandler(logging.Handler):
+    """Sends log records to the parent, which knows where they go."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__()
+        self._pipe = pipe
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.msg = record.getMessage()
+        record.args = None
+        if record.exc_info:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+            record.exc_info = None
+        self._pipe.send(("log", record))

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from schemas.errors import DataError
+from services.workers import Workers, available_cores
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def process_id(_task: int) -> int:
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def fail(number: int) -> int:
+    msg = f"number {number} is bad"
+    raise DataError(msg)
+
+
+def die_of_two(number: int) -> int:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def warn(number: int) -> int:
+    logging.getLogger("some.module").warning("careful with %d", number)
+    return number
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 3])
+def test_every_task_is_done_once(n_workers: int) -> None:
+    with Workers(n_workers) as workers:
+        results = {o.task: o.result for o in workers.map(square, range(7))}
+    assert results == {n: n * n for n in range(7)}
+
+
+def test_one_worker_is_this_process() -> None:
+    with Workers(1) as workers:
+        assert {o.result for o in workers.map(process_id, [1, 2])} == {os.getpid()}
+
+
+def test_two_workers_are_two_other_processes_that_live_on() -> None:
+    with Workers(2) as workers:
+        first = {o.result for o in workers.map(process_id, range(6))}
+        second = {o.result for o in workers.map(process_id, range(6))}
+    assert len(first) == 2
+    assert first == second
+    assert os.getpid() not in first
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_an_error_of_the_work_is_raised_as_it_is(n_workers: int) -> None:
+    with pytest.raises(DataError, match="number 1 is bad"), Workers(n_workers) as workers:
+        list(workers.map(fail, [1]))
+
+
+def test_a_killed_worker_is_noticed_with_its_task_and_the_others_go_on() -> None:
+    with Workers(2) as workers:
+        outcomes = {o.task: o for o in workers.map(die_of_two, range(6))}
+    died = outcomes.pop(2).died
+    assert died is not None
+    assert died.exit_code == -signal.SIGKILL
+    assert "killed by the system" in str(died)
+    assert {task: o.result for task, o in outcomes.items()} == {n: n for n in (0, 1, 3, 4, 5)}
+
+
+def test_what_workers_log_arrives_here(caplog: pytest.LogCaptureFixture) -> None:
+    with Workers(2) as workers:
+        list(workers.map(warn, [4]))
+    assert ("some.module", logging.WARNING, "careful with 4") in caplog.record_tuples
+
+
+def test_no_worker_is_left_behind() -> None:
+    with Workers(2) as workers:
+        ids = {o.result for o in workers.map(process_id, range(4))}
+    assert not any(psutil.pid_exists(number) for number in ids if number)
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, time\n"
+        "from services.workers import Workers\n"
+        "from tests.services.test_workers import process_id\n"
+        "if __name__ == '__main__':\n"
+        "    with Workers(2) as workers:\n"
+        "        print(*{o.result for o in workers.map(process_id, range(6))}, flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment
+    ) as parent:
+        assert parent.stdout is not None
+        ids = [int(number) for number in parent.stdout.readline().split()]
+        parent.kill()
+    assert len(ids) == 2
+    deadline = time.monotonic() + 10
+    while any(psutil.pid_exists(number) for number in ids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(psutil.pid_exists(number) for number in ids)
+
+
+def test_the_scheduler_can_give_fewer_cores_than_the_machine_has() -> None:
+    assert available_cores({"NCPUS": "1"}) == 1
+    assert available_cores({}) == len(os.sched_getaffinity(0))
+    assert available_cores({"SLURM_CPUS_PER_TASK": "", "NCPUS": "many"}) == available_cores({})
