@@ -6,6 +6,8 @@ import argparse
 import logging
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -21,13 +23,7 @@ GENERATED_NOTE = (
     "generated, not data: these are the events of the demo release. For real data, change the line "
     "`release_years: [demo]` in config.yaml, or name files under local_files."
 )
-UNAVAILABLE_OPTIONS = (
-    "dry_run",
-    "batch_job_index",
-    "total_batch_jobs",
-    "merge_only",
-    "plots_only",
-)
+UNAVAILABLE_OPTIONS = ("dry_run", "merge_only", "plots_only")
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -56,6 +52,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="DIR",
         help="the run's directory; absent or empty: a new run",
     )
+    add("--resume", action="store_true", help="continue the newest unfinished run of this name")
     add("--merge-only", action="store_true", help="merge the jobs of --run-dir")
     add("--plots-only", action="store_true", help="draw the figures of --run-dir again")
     return parser.parse_args(arguments)
@@ -79,6 +76,9 @@ def refuse_wrong_combinations(options: argparse.Namespace) -> None:
             f"(--total-batch-jobs), found {options.batch_job_index}"
         )
         raise ConfigError(msg)
+    if options.resume and options.run_dir:
+        msg = "command line: --resume finds the run itself; leave out --run-dir, or --resume"
+        raise ConfigError(msg)
     for mode in ("merge_only", "plots_only"):
         name = f"--{mode.replace('_', '-')}"
         if getattr(options, mode) and options.run_dir is None:
@@ -93,42 +93,65 @@ def refuse_wrong_combinations(options: argparse.Namespace) -> None:
             raise ConfigError(msg)
 
 
-def read_configuration(options: argparse.Namespace) -> configuration.Config:
-    """Return the configuration with the command line's tasks.
+def read_configuration(
+    options: argparse.Namespace,
+) -> tuple[configuration.Config, configuration.Config]:
+    """Return the configuration of the run, and that of this call with the command line's tasks.
+
+    An existing run's own configuration is used unless another is named.
 
     Raises:
         ConfigError: something in it is wrong.
     """
-    tasks = None
-    if options.tasks is not None:
-        tasks = [name.strip() for name in options.tasks.split(",") if name.strip()]
-    return configuration.load(options.config or Path("config.yaml"), tasks)
+    path = options.config or Path("config.yaml")
+    if options.config is None and options.run_dir and (options.run_dir / "config.yaml").is_file():
+        path = options.run_dir / "config.yaml"
+    jobs: dict[str, dict[str, object]] = {}
+    if options.total_batch_jobs is not None:
+        jobs["run_metadata"] = {
+            "batch_job_index": options.batch_job_index,
+            "total_batch_jobs": options.total_batch_jobs,
+        }
+    tasks = {} if options.tasks is None else {"tasks": configuration.chosen_tasks(options.tasks)}
+    return configuration.load(path, jobs), configuration.load(path, jobs | tasks)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Make a new run and walk through its stages.
+    """Walk through the stages of a new run, or of one that is continued.
 
     Raises:
         PipelineError: the run failed.
     """
     refuse_wrong_combinations(options)
-    config = read_configuration(options)
+    of_run, config = read_configuration(options)
     from services import pipeline, run_directory
 
-    paths = run_directory.create(config, options.run_dir, datetime.now())  # noqa: DTZ005 - folder names are in local time
-    log_file = logging.FileHandler(paths.log_file, encoding="utf-8")
+    chosen = run_directory.newest_unfinished(config) if options.resume else options.run_dir
+    paths = run_directory.open_run(of_run, chosen, datetime.now())  # noqa: DTZ005 - folder names are in local time
+    part = pipeline.slice_of(config)
+    with logging_to(paths.log_file(part)):
+        # A job without --tasks does what it can; only one that is sent to a stage waits for it.
+        done = pipeline.run(config, paths, part, waits=options.tasks is not None)
+    print(pipeline.closing_table(done.reports))
+    if configuration.DEMO in config.parsing_task_config.release_years:
+        print(GENERATED_NOTE)
+    print(f"run directory: {paths.root}")
+    if done.waiting_for:
+        print(f"waiting: {done.waiting_for}")
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Also log to a file of the run."""
+    log_file = logging.FileHandler(path, encoding="utf-8")
     log_file.setFormatter(logging.Formatter(LOG_FORMAT))
     root = logging.getLogger()
     root.addHandler(log_file)
     try:
-        done = pipeline.run(config, paths)
+        yield
     finally:
         root.removeHandler(log_file)
         log_file.close()
-    print(pipeline.closing_table(done))
-    if configuration.DEMO in config.parsing_task_config.release_years:
-        print(GENERATED_NOTE)
-    print(f"run directory: {paths.root}")
 
 
 class _TerminatedError(BaseException):

@@ -6,9 +6,10 @@ Every default of the program stands here and nowhere else.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -53,16 +54,13 @@ REPLACED_KEYS = {
 
 # Keys with a fixed name that nothing reads yet: refused, so that nobody believes they act.
 UNAVAILABLE_KEYS = {
-    "run_metadata": ("batch_job_index", "total_batch_jobs"),
     "parsing_task_config": (
         "specific_record_ids",
         "parse_mc",
         "threads",
-        "parallel_processes",
         "count_retries_failed_files",
         "fetching_metadata_timeout",
     ),
-    "mass_calculation_task_config": ("parallel_processes",),
     "post_processing_task_config": ("known_resonances",),
 }
 
@@ -144,6 +142,23 @@ class RunMetadata(Block):
     """First part of the run directory's name: letters, digits, dot, underscore and hyphen."""
     base_output_dir: str = Field("./output", min_length=1)
     """Folder that holds the run directories, relative to the current directory."""
+    batch_job_index: int | None = Field(None, ge=1)
+    """Number of this job among those that share the run, from 1; null is a single job."""
+    total_batch_jobs: int | None = Field(None, ge=1)
+    """How many jobs share the run."""
+    barrier_wait_seconds: float = Field(120.0, ge=0)
+    """How long a job waits for what other jobs have still to show, in seconds."""
+
+    @model_validator(mode="after")
+    def _index_of_total(self) -> Self:
+        index, total = self.batch_job_index, self.total_batch_jobs
+        if index is not None and total is None:
+            msg = "batch_job_index needs total_batch_jobs; give both, or neither"
+            raise ValueError(msg)
+        if index is not None and total is not None and index > total:
+            msg = f"batch_job_index ({index}) is above total_batch_jobs ({total}); it counts from 1"
+            raise ValueError(msg)
+        return self
 
 
 class Tasks(Block):
@@ -270,6 +285,8 @@ class Parsing(Block):
     """Files on disk per data layout: paths or globs, relative to the configuration file."""
     max_files_to_process: int | None = Field(None, ge=1)
     """At most so many files per source, data and simulation apart; null reads all."""
+    parallel_processes: int | None = Field(None, ge=1)
+    """Worker processes for parsing; null takes the cores given to the job."""
     chunk_input_bytes: Bytes = 500_000_000
     """Files are grouped into chunks of about this size on disk: the unit of work and restart."""
     chunk_yield_threshold_bytes: Bytes = 64_000_000
@@ -330,6 +347,8 @@ class MassCalculation(Block):
     """Folder of the masses."""
     field_to_slice_by: Literal["pt"] = "pt"
     """Objects are ranked by this quantity, largest first."""
+    parallel_processes: int | None = Field(None, ge=1)
+    """Worker processes for the later stages; null takes the cores given to the job."""
     objects_to_calculate: Items[ParticleName] = ("Electrons", "Muons", "Jets", "Photons")
     """Types that combinations are made of."""
     final_state_objects: Items[ParticleName] = ()
@@ -661,22 +680,40 @@ def from_dict(data: dict[str, Any], *, where: str, folder: Path) -> Config:
     return config
 
 
-def load(path: Path, tasks: Sequence[str] | None = None) -> Config:
+def chosen_tasks(names: str) -> dict[str, object]:
+    """Return the `tasks` block that enables just these tasks, separated by commas.
+
+    Raises:
+        ConfigError: one of them is no task.
+    """
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    for name in chosen:
+        if name not in TASK_NAMES:
+            msg = f"--tasks: {name!r} is not a task{_did_you_mean(name, TASK_NAMES)}"
+            raise ConfigError(msg)
+    return {f"do_{name}": name in chosen for name in TASK_NAMES}
+
+
+def load(path: Path, overrides: Mapping[str, Mapping[str, object]] | None = None) -> Config:
     """Read a configuration file; relative input paths start at its folder.
 
-    `tasks`, if given, are the only ones to run, whatever the file says.
+    `overrides` are keys by section that replace what the file says.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or says something that cannot be meant.
     """
     data = _read_yaml(path)
-    if tasks is not None:
-        data = data | {"tasks": {f"do_{name}": name in tasks for name in TASK_NAMES}}
-        for name in tasks:
-            if name not in TASK_NAMES:
-                msg = f"--tasks: {name!r} is not a task{_did_you_mean(name, TASK_NAMES)}"
-                raise ConfigError(msg)
+    for section, keys in (overrides or {}).items():
+        block = data.get(section) or {}
+        if isinstance(block, dict):
+            data[section] = {**block, **keys}
     return from_dict(data, where=str(path), folder=path.parent)
+
+
+def digest(config: Config, *stages: str) -> str:
+    """Return the SHA-256 of what the results of these stages depend on."""
+    text = config.model_dump_json(exclude={"run_metadata", "tasks", "paths"})
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def to_yaml(config: Config) -> str:

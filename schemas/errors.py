@@ -19,3 +19,7 @@ class DataError(PipelineError):
 
 class StorageError(PipelineError):
     """A file could not be written or read for a reason outside its content (disk, rights)."""
+
+
+class BarrierError(PipelineError):
+    """Other slices of the run have not completed what this step needs."""

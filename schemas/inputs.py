@@ -59,6 +59,12 @@ class Chunk:
         """The first file; all files of a chunk share its source, layout and sample."""
         return self.files[0]
 
+    @property
+    def size(self) -> int | None:
+        """Bytes of all files; None where one's is not known."""
+        sizes = [file.size for file in self.files if file.size is not None]
+        return sum(sizes) if len(sizes) == len(self.files) else None
+
 
 @dataclass(frozen=True)
 class Slice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Self
@@ -100,9 +101,16 @@ class ChunkReport(_Report):
     chunk: str
     sample: Sample
     source: str
+    inputs: str
+    """Digest of what it was made of: the configuration that matters, and what was read."""
     seconds: float
     peak_memory_bytes: int
     output: Output
+
+    @property
+    def content(self) -> str:
+        """Digest of what was made, for the stage that reads it."""
+        return self.output.sha256
 
 
 class ParseReport(ChunkReport):
@@ -119,6 +127,17 @@ class ParseReport(ChunkReport):
     """Events per exact multiplicity of all six types."""
     notes: tuple[str, ...] = ()
     """What a reader should know, for example a type without a stored mass."""
+
+    @property
+    def content(self) -> str:
+        """Digest of what was made: a ROOT file holds its time, so not that of its bytes."""
+        outcomes = [f"{file.url} {file.status} {file.events}" for file in self.files]
+        return hashlib.sha256("\n".join([self.inputs, *outcomes]).encode()).hexdigest()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every file was read to its end."""
+        return all(file.status is FileStatus.DONE for file in self.files)
 
     def check(self) -> Self:
         """Return the report itself.
@@ -251,6 +270,12 @@ class SliceReport(_Report):
     slice_index: int
     slice_total: int
     chunks: tuple[str, ...]
+    inputs: str
+    """Digest of what the stage was made of, the same for all slices of a run."""
+    content: str
+    """Digest of what this slice made, for the stage that reads it."""
+    kept: int = 0
+    """How many of its chunks had been made before and were kept."""
     seconds: float
     peak_memory_bytes: int
     samples: tuple[Sample, ...] = ()
@@ -261,6 +286,8 @@ class SliceReport(_Report):
     """What came out."""
     lost: Counts
     """What went in and did not come out."""
+    failures: tuple[str, ...] = ()
+    """After parsing: why files failed, one sentence each."""
     populations: dict[Sample, dict[str, int]] = {}
     """After parsing: events per exact multiplicity of all six types."""
     cut_flows: dict[str, tuple[CutRow, ...]] = {}

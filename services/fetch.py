@@ -12,14 +12,16 @@ from schemas.inputs import FileList, InputFile, Sample, Slice
 from schemas.releases import load_layout
 from schemas.reports import SliceReport
 from services.catalogs import demo, local
+from services.chunks import digest_of
 from services.monitoring import peak_memory_bytes
 from services.run_directory import RunDirectory
 from services.storage import reports
+from services.workers import Workers
 
 log = logging.getLogger(__name__)
 
 
-def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
+def run(config: Config, paths: RunDirectory, part: Slice, _workers: Workers) -> SliceReport:
     """List the input files of the run.
 
     Raises:
@@ -42,6 +44,8 @@ def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
         slice_index=part.index,
         slice_total=part.total,
         chunks=(),
+        inputs="",
+        content=digest_of([file.model_dump(mode="json") for file in files]),
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory_bytes(),
         taken={"sources": len({file.source for file in files})},

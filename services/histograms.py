@@ -10,27 +10,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.config import DEMO, Config
+from schemas.config import DEMO, Config, digest
 from schemas.inputs import Sample, Slice
 from schemas.labels import Channel, mass_histogram_name
 from schemas.plan import Plan
 from schemas.reports import HistogramReport, PostProcessingReport, SliceReport
+from services import barriers
 from services.calculations.objects import Array, Integers
 from services.calculations.spectra import Grid, fill
-from services.monitoring import bar, peak_memory_bytes
+from services.chunks import digest_of
+from services.monitoring import peak_memory_bytes
 from services.run_directory import RunDirectory, arrays_folder, chunk_report, slice_report
 from services.storage import reports
 from services.storage.arrays import read_array
 from services.storage.atomic import appearing
 from services.storage.histograms import MassHistogram, write_histograms
-from services.storage.slices import completed_slices
+from services.workers import Workers
 
 log = logging.getLogger(__name__)
 
 LICENCE = "CC0-1.0, as the open data it is made from"
 
 
-def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
+def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> SliceReport:
     """Fill and write the histograms, data and simulation apart, and return what was done.
 
     Raises:
@@ -38,13 +40,14 @@ def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
         StorageError: the output cannot be written.
     """
     started = time.monotonic()
-    processed = completed_slices(paths.histograms_input, "post_processing")
+    processed = barriers.completed_slices(
+        paths.histograms_input, "post_processing", part, config.run_metadata.barrier_wait_seconds
+    )
     chunks = [name for summary in processed for name in summary.chunks]
     plan = reports.read(paths.histograms_input / paths.plan_file.name, Plan)
     filled: dict[Sample, dict[str, _Filling]] = {}
     sources: dict[Sample, set[str]] = {}
-    show = config.parsing_task_config.show_progress_bar
-    for chunk in bar(chunks, "histogram_creation", show=show):
+    for chunk in chunks:
         source = reports.read(chunk_report(paths.histograms_input, chunk), PostProcessingReport)
         sample = source.sample
         sources.setdefault(sample, set()).add(source.source)
@@ -59,6 +62,8 @@ def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
         slice_index=part.index,
         slice_total=part.total,
         chunks=tuple(chunks),
+        inputs=digest_of(digest(config, "histogram_creation"), [r.content for r in processed]),
+        content=digest_of([report.output.sha256 for report in written]),
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory_bytes(),
         samples=tuple(filled),

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-from schemas.config import Config
+from schemas.config import Config, digest
 from schemas.inputs import Sample, Slice
 from schemas.labels import Combination, FinalState
 from schemas.particles import BY_NAME
 from schemas.reports import MassReport, ParseReport, SliceReport
+from services import barriers
 from services.calculations.combinatorics import combinations
 from services.calculations.kinematics import channel_masses
 from services.calculations.objects import add_counts, project_populations
 from services.calculations.spectra import Grid, SpectrumSum, add_spectra
-from services.monitoring import bar, peak_memory_bytes
+from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
+from services.monitoring import peak_memory_bytes
 from services.run_directory import (
     RunDirectory,
     arrays_folder,
@@ -26,10 +29,10 @@ from services.run_directory import (
     summed_spectra,
 )
 from services.storage import reports
-from services.storage.arrays import ArrayFolder, read_spectra, write_spectra
+from services.storage.arrays import ArrayFolder, describe_arrays, read_spectra, write_spectra
 from services.storage.atomic import appearing
 from services.storage.events import read_parsed
-from services.storage.slices import completed_slices
+from services.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -37,34 +40,77 @@ log = logging.getLogger(__name__)
 Wanted = Mapping[FinalState, Sequence[Combination]]
 
 
-def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
+def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> SliceReport:
     """Compute the masses of a slice's chunks and return what it did.
 
     Raises:
-        DataError: parsing is not complete, or its output is damaged.
+        BarrierError: parsing is not complete.
+        DataError: parsing lost too much, or its output is damaged.
         StorageError: the output cannot be written.
     """
     started = time.monotonic()
-    parsed = completed_slices(paths.masses_input, "parsing")
-    chunks = [name for summary in parsed for name in summary.chunks]
+    parsed = barriers.completed_slices(
+        paths.masses_input, "parsing", part, config.run_metadata.barrier_wait_seconds
+    )
+    barriers.judge_parsing(parsed, config)
     wanted = {sample: wanted_combinations(config, parsed, sample) for sample in Sample}
+    tasks = [
+        _task(config, reports.read(chunk_report(paths.masses_input, chunk), ParseReport), wanted)
+        for chunk in barriers.dealt_chunks(parsed, part)
+    ]
     log.info(
-        "mass_calculating: %d chunks, %d final states, %d channels",
-        len(chunks),
+        "mass_calculating: %d chunks here, %d final states, %d channels",
+        len(tasks),
         sum(len(states) for states in wanted.values()),
         sum(len(found) for states in wanted.values() for found in states.values()),
     )
-    made = []
+    stage = ChunkStage(
+        "mass_calculating",
+        paths.masses,
+        MassReport,
+        make=partial(compute_chunk, config, paths, part),
+        describe=partial(describe_arrays, paths.masses),
+    )
     show = config.parsing_task_config.show_progress_bar
-    for chunk in bar(chunks, "mass_calculating", show=show):
-        source = reports.read(chunk_report(paths.masses_input, chunk), ParseReport)
-        report = compute_chunk(config, paths, part, source, wanted[source.sample])
-        reports.write(chunk_report(paths.masses, chunk), report, part)
-        made.append(report)
+    made, n_kept = make_or_keep(stage, tasks, workers, show=show)
     _write_sums(paths, part, made)
-    summary = _summarise(made, part, time.monotonic() - started)
+    summary = SliceReport(
+        stage="mass_calculating",
+        slice_index=part.index,
+        slice_total=part.total,
+        chunks=tuple(report.chunk for report in made),
+        inputs=digest_of(_settings(config), [report.content for report in parsed]),
+        content=digest_of([report.content for report in made]),
+        kept=n_kept,
+        seconds=time.monotonic() - started,
+        peak_memory_bytes=max((report.peak_memory_bytes for report in made), default=0),
+        samples=tuple(dict.fromkeys(report.sample for report in made)),
+        taken={"events": sum(report.events_in for report in made)},
+        made={"masses": sum(report.masses for report in made)},
+        lost={
+            "events in rare final states": sum(r.events_below_minimum for r in made),
+            "events without combination": sum(r.events_without_combination for r in made),
+        },
+    )
     reports.write(slice_report(paths.masses, part), summary, part)
     return summary
+
+
+def _settings(config: Config) -> str:
+    return digest(config, "mass_calculating")
+
+
+def _task(config: Config, source: ParseReport, wanted: Mapping[Sample, Wanted]) -> ChunkTask:
+    """Return the work on a chunk; of the final states it depends on those that it has."""
+    states = config.mass_calculation_task_config.final_state_objects
+    present = project_populations(source.populations, states)
+    of_chunk = {state: found for state, found in wanted[source.sample].items() if state in present}
+    return ChunkTask(
+        source.chunk,
+        digest_of(_settings(config), source.content, [str(state) for state in of_chunk]),
+        (source, of_chunk),
+        config.parsing_task_config.chunk_yield_threshold_bytes,
+    )
 
 
 def wanted_combinations(config: Config, parsed: Sequence[SliceReport], sample: Sample) -> Wanted:
@@ -84,18 +130,19 @@ def wanted_combinations(config: Config, parsed: Sequence[SliceReport], sample: S
     }
 
 
-def compute_chunk(
-    config: Config, paths: RunDirectory, part: Slice, source: ParseReport, wanted: Wanted
-) -> MassReport:
-    """Compute and write the arrays and spectra of one chunk.
+def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkTask) -> MassReport:
+    """Compute and write the arrays, spectra and report of one chunk.
 
     Raises:
         DataError: the chunk's events are damaged or are not those that its report counts.
         StorageError: the output cannot be written.
     """
     started = time.monotonic()
+    source: ParseReport
+    wanted: Wanted
+    source, wanted = task.source
     masses = config.mass_calculation_task_config
-    threshold = config.parsing_task_config.chunk_yield_threshold_bytes
+    threshold = task.threshold_bytes
     grid = Grid.of(config.post_processing_task_config)
     only_counted = set(masses.final_state_objects) - set(masses.objects_to_calculate)
     with_combinations = {state: found for state, found in wanted.items() if found}
@@ -121,12 +168,15 @@ def compute_chunk(
                     arrays.flush()
     with appearing(chunk_spectra(paths.masses, source.chunk), part) as temporary:
         write_spectra(temporary, spectra.total())
-    return _report(config, source, wanted, arrays, time.monotonic() - started)
+    report = _report(config, task, arrays, time.monotonic() - started)
+    reports.write(chunk_report(paths.masses, source.chunk), report, part)
+    return report
 
 
-def _report(
-    config: Config, source: ParseReport, wanted: Wanted, arrays: ArrayFolder, seconds: float
-) -> MassReport:
+def _report(config: Config, task: ChunkTask, arrays: ArrayFolder, seconds: float) -> MassReport:
+    source: ParseReport
+    wanted: Wanted
+    source, wanted = task.source
     states = config.mass_calculation_task_config.final_state_objects
     in_chunk = project_populations(source.populations, states)
     rare = sum(n for state, n in in_chunk.items() if state not in wanted)
@@ -142,6 +192,7 @@ def _report(
         chunk=source.chunk,
         sample=source.sample,
         source=source.source,
+        inputs=task.inputs,
         seconds=seconds,
         peak_memory_bytes=peak_memory_bytes(),
         output=arrays.output(source.chunk),
@@ -163,21 +214,3 @@ def _write_sums(paths: RunDirectory, part: Slice, made: Sequence[MassReport]) ->
         )
         with appearing(summed_spectra(paths.masses, part, sample), part) as temporary:
             write_spectra(temporary, total)
-
-
-def _summarise(made: Sequence[MassReport], part: Slice, seconds: float) -> SliceReport:
-    return SliceReport(
-        stage="mass_calculating",
-        slice_index=part.index,
-        slice_total=part.total,
-        chunks=tuple(report.chunk for report in made),
-        seconds=seconds,
-        peak_memory_bytes=max((report.peak_memory_bytes for report in made), default=0),
-        samples=tuple(dict.fromkeys(report.sample for report in made)),
-        taken={"events": sum(report.events_in for report in made)},
-        made={"masses": sum(report.masses for report in made)},
-        lost={
-            "events in rare final states": sum(r.events_below_minimum for r in made),
-            "events without combination": sum(r.events_without_combination for r in made),
-        },
-    )

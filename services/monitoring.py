@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Self
 
 from tqdm import tqdm
-
-T = TypeVar("T")
 
 # ru_maxrss is in kilobytes, but for macOS.
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
-def bar(items: Sequence[T], stage: str, *, show: bool) -> Iterator[T]:
-    """Yield the items behind a progress bar, which is shown on terminals only."""
-    # tqdm reads `disable=None` as: unless the output is no terminal.
-    yield from tqdm(items, desc=stage, unit="chunk", disable=None if show else True, leave=False)
+class Progress:
+    """A progress bar over the chunks of a stage, shown on terminals only."""
+
+    def __init__(self, stage: str, n_chunks: int, *, show: bool) -> None:
+        # tqdm reads `disable=None` as: unless the output is no terminal.
+        self._bar = tqdm(
+            total=n_chunks, desc=stage, unit="chunk", disable=None if show else True, leave=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._bar.close()
+
+    def advance(self) -> None:
+        """Count one chunk as done."""
+        self._bar.update()
 
 
 def peak_memory_bytes() -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from schemas.config import Config, Parsing
+from schemas.config import Config, digest
 from schemas.errors import DataError
 from schemas.inputs import Chunk, FileList, InputFile, Slice
 from schemas.releases import load_layout
@@ -16,26 +18,27 @@ from schemas.reports import (
     CutRow,
     FileOutcome,
     FileStatus,
+    Output,
     ParseReport,
     SliceReport,
     add_cut_flows,
 )
-from services.calculations.chunking import limit_files, make_chunks
+from services.barriers import judge_parsing
+from services.calculations.chunking import deal, limit_files, make_chunks
 from services.calculations.objects import Events, add_counts, concatenate, populations
 from services.calculations.selection import select
-from services.monitoring import bar, peak_memory_bytes
+from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
+from services.monitoring import peak_memory_bytes
 from services.run_directory import RunDirectory, chunk_report, events_file, slice_report
 from services.storage import reports
 from services.storage.atomic import appearing
 from services.storage.events import ParsedWriter, open_events, parsed_writer
+from services.workers import Workers, tell_position
 
 log = logging.getLogger(__name__)
 
-# How many failed files an error names; the reports name all.
-_NAMED_FAILURES = 3
 
-
-def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
+def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> SliceReport:
     """Parse the chunks of a slice and return what it did.
 
     Raises:
@@ -48,16 +51,54 @@ def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
         reports.read(paths.file_list, FileList).files, parsing.max_files_to_process
     )
     chunks = make_chunks(listed, parsing.chunk_input_bytes)
-    log.info("parsing: %d files in %d chunks", len(listed), len(chunks))
-    made = []
-    for chunk in bar(chunks, "parsing", show=parsing.show_progress_bar):
-        report = parse_chunk(config, chunk, paths.parsed_data, part)
-        reports.write(chunk_report(paths.parsed_data, chunk.name), report, part)
-        made.append(report)
-    summary = _summarise(made, part, time.monotonic() - started)
+    dealt = [chunks[i] for i in deal([chunk.size for chunk in chunks], part.total)[part.index - 1]]
+    log.info(
+        "parsing: %d files in %d chunks, %d of them here", len(listed), len(chunks), len(dealt)
+    )
+    settings = digest_of(digest(config, "parsing"), sorted(needed_types(config)))
+    tasks = [
+        ChunkTask(
+            chunk.name,
+            digest_of(settings, [file.model_dump(mode="json") for file in chunk.files]),
+            chunk,
+            parsing.chunk_yield_threshold_bytes,
+        )
+        for chunk in dealt
+    ]
+    stage = ChunkStage(
+        "parsing",
+        paths.parsed_data,
+        ParseReport,
+        make=partial(parse_chunk, config, paths.parsed_data, part),
+        describe=partial(_describe, paths.parsed_data),
+        is_final=_is_complete,
+    )
+    made, n_kept = make_or_keep(stage, tasks, workers, show=parsing.show_progress_bar)
+    summary = SliceReport(
+        stage="parsing",
+        slice_index=part.index,
+        slice_total=part.total,
+        chunks=tuple(report.chunk for report in made),
+        inputs=digest_of(settings, [[c.name, len(c.files)] for c in chunks], part.total),
+        content=digest_of([report.content for report in made]),
+        kept=n_kept,
+        seconds=time.monotonic() - started,
+        peak_memory_bytes=max((report.peak_memory_bytes for report in made), default=0),
+        samples=tuple(dict.fromkeys(report.sample for report in made)),
+        **_sums(made),
+    )
     reports.write(slice_report(paths.parsed_data, part), summary, part)
-    _judge(made, parsing)
+    if part.total == 1:
+        judge_parsing([summary], config)
     return summary
+
+
+def _describe(folder: Path, chunk: str) -> Output:
+    return reports.describe(events_file(folder, chunk))
+
+
+def _is_complete(report: ParseReport) -> bool:
+    return report.is_complete
 
 
 def needed_types(config: Config) -> frozenset[str]:
@@ -118,26 +159,30 @@ class _FileLostError(Exception):
         self.reason = reason
 
 
-def parse_chunk(config: Config, chunk: Chunk, folder: Path, part: Slice) -> ParseReport:
-    """Select the events of a chunk's files into one file; a file that fails is left out whole.
+def parse_chunk(config: Config, folder: Path, part: Slice, task: ChunkTask) -> ParseReport:
+    """Select the events of a chunk's files into one file, and write its report.
+
+    A file that fails is left out whole.
 
     Raises:
         StorageError: the output cannot be written.
     """
     started = time.monotonic()
+    chunk: Chunk = task.source
     path = events_file(folder, chunk.name)
     failed: dict[str, str] = {}
     while True:
         try:
             with appearing(path, part) as temporary, parsed_writer(temporary) as writer:
-                tally, outcomes = _parse_files(config, chunk.files, failed, writer)
+                tally, outcomes = _parse_files(config, task, failed, writer)
             break
         except _FileLostError as lost:
             # Events in the output cannot be taken back: the chunk is made again without the file.
             log.warning("%s is made again without %s", chunk.name, lost.url)
             failed[lost.url] = lost.reason
-    return ParseReport(
+    report = ParseReport(
         chunk=chunk.name,
+        inputs=task.inputs,
         sample=chunk.first.sample,
         source=chunk.first.source,
         layout=chunk.first.layout,
@@ -152,21 +197,23 @@ def parse_chunk(config: Config, chunk: Chunk, folder: Path, part: Slice) -> Pars
         peak_memory_bytes=peak_memory_bytes(),
         output=reports.describe(path),
     ).check()
+    reports.write(chunk_report(folder, chunk.name), report, part)
+    return report
 
 
 def _parse_files(
-    config: Config, files: Sequence[InputFile], failed: dict[str, str], writer: ParsedWriter
+    config: Config, task: ChunkTask, failed: dict[str, str], writer: ParsedWriter
 ) -> tuple[_Tally, list[FileOutcome]]:
     parsing = config.parsing_task_config
-    needed = needed_types(config)
     chunk = _Tally()
     outcomes = []
-    for file in files:
+    for file in task.source.files:
+        tell_position(file.url)
         reason = failed.get(file.url)
         of_file = _Tally()
         if reason is None:
             try:
-                _read_file(file, parsing, needed, of_file, chunk, writer)
+                _read_file(file, config, task.threshold_bytes, (of_file, chunk), writer)
             except DataError as error:
                 reason = str(error)
                 is_partial = parsing.keep_partial_files and of_file.events_read > 0
@@ -178,7 +225,7 @@ def _parse_files(
                     of_file = _Tally()
         chunk.absorb(of_file)
         outcomes.append(_outcome(file, of_file.events_read, reason))
-        if chunk.held_bytes >= parsing.chunk_yield_threshold_bytes:
+        if chunk.held_bytes >= task.threshold_bytes:
             chunk.write_out(writer)
     chunk.write_out(writer)
     return chunk, outcomes
@@ -194,19 +241,22 @@ def _outcome(file: InputFile, events: int, reason: str | None) -> FileOutcome:
 
 def _read_file(
     file: InputFile,
-    parsing: Parsing,
-    needed: Collection[str],
-    of_file: _Tally,
-    of_chunk: _Tally,
+    config: Config,
+    threshold: int,
+    tallies: tuple[_Tally, _Tally],
     writer: ParsedWriter,
 ) -> None:
-    """Add a file's events to its tally, range by range, and write out what gets too large.
+    """Add a file's events to its tally, range by range.
+
+    `tallies` are the file's and the chunk's; what both hold beyond `threshold` is written out.
 
     Raises:
         DataError: the file is not what the list says, or cannot be read to its end.
     """
+    parsing = config.parsing_task_config
     layout = load_layout(file.layout)
-    threshold = parsing.chunk_yield_threshold_bytes
+    needed = needed_types(config)
+    of_file, of_chunk = tallies
     with open_events(file.url, layout, parsing.possible_data_tree_names, needed) as source:
         if source.sample is not file.sample:
             msg = (
@@ -227,7 +277,8 @@ def _read_file(
                 of_file.write_out(writer)
 
 
-def _summarise(made: Sequence[ParseReport], part: Slice, seconds: float) -> SliceReport:
+def _sums(made: Sequence[ParseReport]) -> dict[str, Any]:
+    """Return what a slice report says of its chunks, added up."""
     outcomes = [file for report in made for file in report.files]
     n_failed = sum(file.status is FileStatus.FAILED for file in outcomes)
     n_partial = sum(file.status is FileStatus.PARTIAL for file in outcomes)
@@ -237,49 +288,15 @@ def _summarise(made: Sequence[ParseReport], part: Slice, seconds: float) -> Slic
     for report in made:
         key = f"{report.source}{report.sample.suffix}"
         by_source.setdefault(key, []).append(report.cut_flow)
-    samples = dict.fromkeys(report.sample for report in made)
-    return SliceReport(
-        stage="parsing",
-        slice_index=part.index,
-        slice_total=part.total,
-        chunks=tuple(report.chunk for report in made),
-        seconds=seconds,
-        peak_memory_bytes=max((report.peak_memory_bytes for report in made), default=0),
-        taken={"files": len(outcomes), "events": read},
-        made={"events": kept},
-        lost={"files": n_failed, "partial files": n_partial, "events cut": read - kept},
-        populations={
+    return {
+        "taken": {"files": len(outcomes), "events": read},
+        "made": {"events": kept},
+        "lost": {"files": n_failed, "partial files": n_partial, "events cut": read - kept},
+        "failures": tuple(file.reason for file in outcomes if file.reason),
+        "populations": {
             sample: add_counts(r.populations for r in made if r.sample is sample)
-            for sample in samples
+            for sample in dict.fromkeys(report.sample for report in made)
         },
-        cut_flows={key: add_cut_flows(flows) for key, flows in by_source.items()},
-        notes=tuple(sorted({f"{r.source}: {note}" for r in made for note in r.notes})),
-    )
-
-
-def _judge(made: Sequence[ParseReport], parsing: Parsing) -> None:
-    """Raise DataError if too much was lost in the whole run, or nothing is left."""
-    outcomes = [file for report in made for file in report.files]
-    failed = [file for file in outcomes if file.status is not FileStatus.DONE]
-    allowed = parsing.max_failed_file_fraction
-    if len(failed) > allowed * len(outcomes):
-        named = "\n".join(f"  {file.reason}" for file in failed[:_NAMED_FAILURES])
-        more = len(failed) - _NAMED_FAILURES
-        msg = (
-            f"parsing: {len(failed)} of {len(outcomes)} files failed, expected at most a fraction "
-            f"of {allowed} (parsing_task_config.max_failed_file_fraction):\n{named}"
-            + (f"\n  and {more} more, listed in the reports of parsed_data" if more > 0 else "")
-        )
-        raise DataError(msg)
-    read = sum(report.events_read for report in made)
-    if not read:
-        msg = f"parsing: there is no event in {len(outcomes)} files; name files that have some"
-        raise DataError(msg)
-    if not sum(report.events_kept for report in made):
-        flow = add_cut_flows(report.cut_flow for report in made)
-        worst = max((row for row in flow if row.of == "events"), key=lambda row: row.removed)
-        msg = (
-            f"parsing: all {read:,} events were cut away, most ({worst.removed:,}) by "
-            f"'{worst.step}'; loosen particle_counts or kinematic_cuts in parsing_task_config"
-        )
-        raise DataError(msg)
+        "cut_flows": {key: add_cut_flows(flows) for key, flows in by_source.items()},
+        "notes": tuple(sorted({f"{r.source}: {note}" for r in made for note in r.notes})),
+    }

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from schemas.config import Config
+from schemas.errors import BarrierError, ConfigError
 from schemas.inputs import Slice
 from schemas.reports import SliceReport
 from schemas.state import RunState, StageRecord, StageStatus, State
 from services import fetch, histograms, masses, parse, post_processing
 from services.run_directory import RunDirectory
 from services.storage import reports
+from services.storage.locks import only_writer
+from services.workers import Workers, available_cores
 
 log = logging.getLogger(__name__)
 
-Run = Callable[["Config", RunDirectory, Slice], "SliceReport"]
+Run = Callable[[Config, RunDirectory, Slice, Workers], SliceReport]
 
 
 @dataclass(frozen=True)
@@ -39,18 +43,64 @@ STAGES = (
 )
 
 
-def run(config: Config, paths: RunDirectory) -> tuple[SliceReport, ...]:
-    """Run the enabled stages in order and return their reports; the state file follows each step.
+@dataclass(frozen=True)
+class Done:
+    """How a run ended: what its stages did, and what it waits for, if it does."""
+
+    reports: tuple[SliceReport, ...]
+    waiting_for: str | None = None
+
+
+def run(config: Config, paths: RunDirectory, part: Slice, *, waits: bool = False) -> Done:
+    """Run the enabled stages of a slice in order; the state file follows each step.
+
+    A batch job that meets a barrier other slices have not reached waits for them for the
+    configured time and then fails, if it `waits`; else it ends there, having done what it can.
 
     Raises:
         PipelineError: a stage failed; the state is FAILED then.
     """
-    part = Slice()
     enabled = config.tasks.enabled()
-    machine = _Machine(paths, part, enabled)
-    done = tuple(machine.walk(stage, config) for stage in STAGES if stage.task in enabled)
-    machine.finish()
-    return done
+    if not waits:
+        metadata = config.run_metadata.model_copy(update={"barrier_wait_seconds": 0.0})
+        config = config.model_copy(update={"run_metadata": metadata})
+    done: list[SliceReport] = []
+    with only_writer(paths.lock_file(part)), ExitStack() as stack:
+        machine = _Machine(paths, part, enabled)
+        pools: dict[int, Workers] = {}
+        for stage in STAGES:
+            if stage.task not in enabled:
+                continue
+            count = _worker_count(config, stage)
+            if count not in pools:
+                pools[count] = stack.enter_context(Workers(count))
+            try:
+                done.append(machine.walk(stage, config, pools[count]))
+            except BarrierError as error:
+                if part.total == 1 or waits:
+                    raise
+                machine.wait(stage)
+                return Done(tuple(done), str(error))
+        machine.finish()
+    return Done(tuple(done))
+
+
+def slice_of(config: Config) -> Slice:
+    """Return the part of the run that this job does."""
+    metadata = config.run_metadata
+    if metadata.batch_job_index is None and metadata.total_batch_jobs is not None:
+        msg = (
+            f"this run is cut into {metadata.total_batch_jobs} jobs: say which one this is with "
+            f"--batch-job-index N --total-batch-jobs {metadata.total_batch_jobs}"
+        )
+        raise ConfigError(msg)
+    return Slice(metadata.batch_job_index or 1, metadata.total_batch_jobs or 1)
+
+
+def _worker_count(config: Config, stage: Stage) -> int:
+    is_parsing = stage.task == "parsing"
+    section = config.parsing_task_config if is_parsing else config.mass_calculation_task_config
+    return section.parallel_processes or available_cores()
 
 
 class _Machine:
@@ -67,13 +117,13 @@ class _Machine:
         }
         self._enter(State.IDLE)
 
-    def walk(self, stage: Stage, config: Config) -> SliceReport:
+    def walk(self, stage: Stage, config: Config, workers: Workers) -> SliceReport:
         started = datetime.now(UTC)
         self._stages[stage.name] = StageRecord(status=StageStatus.RUNNING, started=started)
         self._enter(stage.state)
         log.info("%s starts", stage.name)
         try:
-            report = stage.run(config, self._paths, self._part)
+            report = stage.run(config, self._paths, self._part, workers)
         except BaseException:
             self._end(stage, StageStatus.FAILED, started)
             self._enter(State.FAILED)
@@ -94,6 +144,10 @@ class _Machine:
     def finish(self) -> None:
         self._enter(State.COMPLETED)
 
+    def wait(self, stage: Stage) -> None:
+        self._stages[stage.name] = StageRecord(status=StageStatus.PENDING)
+        self._enter(State.WAITING)
+
     def _end(self, stage: Stage, status: StageStatus, started: datetime) -> None:
         ended = datetime.now(UTC)
         seconds = (ended - started).total_seconds()
@@ -103,7 +157,7 @@ class _Machine:
 
     def _enter(self, state: State) -> None:
         record = RunState(state=state, stages=self._stages)
-        reports.write(self._paths.state_file, record, self._part)
+        reports.write(self._paths.state_file(self._part), record, self._part)
 
 
 def describe_counts(counts: dict[str, int]) -> str:

@@ -7,14 +7,17 @@ import io
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from functools import partial
 
 import numpy as np
 
-from schemas.config import Config, PostProcessing
+from schemas.config import Config, PostProcessing, digest
 from schemas.inputs import Sample, Slice
 from schemas.labels import Channel
 from schemas.plan import ChannelPlan, Plan
 from schemas.reports import ClassCounts, MassReport, PostProcessingReport, SliceReport
+from services import barriers
 from services.calculations.objects import Integers
 from services.calculations.spectra import (
     Cuts,
@@ -24,7 +27,8 @@ from services.calculations.spectra import (
     count_classes,
     decide_cuts,
 )
-from services.monitoring import bar, peak_memory_bytes
+from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
+from services.monitoring import peak_memory_bytes
 from services.run_directory import (
     RunDirectory,
     arrays_folder,
@@ -33,34 +37,75 @@ from services.run_directory import (
     summed_spectra,
 )
 from services.storage import reports
-from services.storage.arrays import ArrayFolder, list_arrays, read_array, read_spectra
+from services.storage.arrays import (
+    ArrayFolder,
+    describe_arrays,
+    list_arrays,
+    read_array,
+    read_spectra,
+)
 from services.storage.atomic import appearing, write_text
-from services.storage.slices import completed_slices
+from services.workers import Workers
 
 log = logging.getLogger(__name__)
 
 
-def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
+def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> SliceReport:
     """Write the plan, split the arrays of a slice's chunks by it, and return what was done.
 
     Raises:
-        DataError: the masses are not complete, or are damaged.
+        BarrierError: the masses are not complete.
+        DataError: the masses are damaged.
         StorageError: the output cannot be written.
     """
     started = time.monotonic()
     processing = config.post_processing_task_config
-    computed = completed_slices(paths.processing_input, "mass_calculating")
-    chunks = [name for summary in computed for name in summary.chunks]
+    computed = barriers.completed_slices(
+        paths.processing_input,
+        "mass_calculating",
+        part,
+        config.run_metadata.barrier_wait_seconds,
+    )
     cuts, plan = make_plan(processing, _sum_spectra(paths, computed))
     reports.write(paths.plan_file, plan, part)
     write_text(paths.channel_table, channel_table(plan), part)
-    made = []
-    for chunk in bar(chunks, "post_processing", show=config.parsing_task_config.show_progress_bar):
+    settings = digest(config, "post_processing")
+    tasks = []
+    for chunk in barriers.dealt_chunks(computed, part):
         source = reports.read(chunk_report(paths.processing_input, chunk), MassReport)
-        report = split_chunk(config, paths, part, source, cuts[source.sample])
-        reports.write(chunk_report(paths.processed, chunk), report, part)
-        made.append(report)
-    summary = _summarise(plan, made, part, time.monotonic() - started)
+        of_chunk = {
+            name: cuts[source.sample][name]
+            for name in list_arrays(arrays_folder(paths.processing_input, chunk))
+        }
+        inputs = digest_of(settings, source.content, [[n, astuple(c)] for n, c in of_chunk.items()])
+        threshold = config.parsing_task_config.chunk_yield_threshold_bytes
+        tasks.append(ChunkTask(chunk, inputs, (source, of_chunk), threshold))
+    stage = ChunkStage(
+        "post_processing",
+        paths.processed,
+        PostProcessingReport,
+        make=partial(split_chunk, config, paths, part),
+        describe=partial(describe_arrays, paths.processed),
+    )
+    show = config.parsing_task_config.show_progress_bar
+    made, n_kept = make_or_keep(stage, tasks, workers, show=show)
+    total = sum((report.classes for report in made), ClassCounts())
+    dropped = [p for channels in plan.channels.values() for p in channels.values() if p.dropped]
+    summary = SliceReport(
+        stage="post_processing",
+        slice_index=part.index,
+        slice_total=part.total,
+        chunks=tuple(report.chunk for report in made),
+        inputs=digest_of(settings, [report.content for report in computed]),
+        content=digest_of([report.content for report in made]),
+        kept=n_kept,
+        seconds=time.monotonic() - started,
+        peak_memory_bytes=max((report.peak_memory_bytes for report in made), default=0),
+        samples=tuple(dict.fromkeys(report.sample for report in made)),
+        taken={"masses": sum(report.masses_in for report in made)},
+        made={"main": total.main, "outliers": total.outliers},
+        lost={"turn-on": total.turn_on, "channels dropped": len(dropped)},
+    )
     reports.write(slice_report(paths.processed, part), summary, part)
     return summary
 
@@ -139,32 +184,30 @@ def channel_table(plan: Plan) -> str:
 
 
 def split_chunk(
-    config: Config,
-    paths: RunDirectory,
-    part: Slice,
-    source: MassReport,
-    cuts: Mapping[str, Cuts],
+    config: Config, paths: RunDirectory, part: Slice, task: ChunkTask
 ) -> PostProcessingReport:
-    """Split the arrays of one chunk into `{channel}_main` and `{channel}_outliers`.
+    """Split the arrays of one chunk into `{channel}_main` and `{channel}_outliers`, and report.
 
     Raises:
         DataError: an array is damaged.
         StorageError: the output cannot be written.
     """
     started = time.monotonic()
+    source: MassReport
+    cuts: Mapping[str, Cuts]
+    source, cuts = task.source
     grid = Grid.of(config.post_processing_task_config)
-    threshold = config.parsing_task_config.chunk_yield_threshold_bytes
+    threshold = task.threshold_bytes
     read_from = arrays_folder(paths.processing_input, source.chunk)
     counts: dict[str, int] = dict.fromkeys(ClassCounts.model_fields, 0)
-    names = list_arrays(read_from)
     n_masses = 0
     with (
         appearing(arrays_folder(paths.processed, source.chunk), part, folder=True) as temporary,
         ArrayFolder(temporary) as arrays,
     ):
-        for name in names:
+        for name, decided in cuts.items():
             for masses in read_array(read_from, name, threshold):
-                classes = cuts[name].classes(grid.bins(masses), grid)
+                classes = decided.classes(grid.bins(masses), grid)
                 for of_class, mask in classes.items():
                     counts[of_class] += int(np.count_nonzero(mask))
                 outliers = classes["tail"] | classes["overflow"]
@@ -174,33 +217,17 @@ def split_chunk(
                         arrays.append(f"{name}_{ending}", masses[mask])
                 if arrays.held_bytes >= threshold:
                     arrays.flush()
-    return PostProcessingReport(
+    report = PostProcessingReport(
         chunk=source.chunk,
+        inputs=task.inputs,
         sample=source.sample,
         source=source.source,
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory_bytes(),
         output=arrays.output(source.chunk),
-        channels=len(names),
+        channels=len(cuts),
         masses_in=n_masses,
         classes=ClassCounts(**counts),
     ).check(source.masses)
-
-
-def _summarise(
-    plan: Plan, made: Sequence[PostProcessingReport], part: Slice, seconds: float
-) -> SliceReport:
-    total = sum((report.classes for report in made), ClassCounts())
-    dropped = [p for channels in plan.channels.values() for p in channels.values() if p.dropped]
-    return SliceReport(
-        stage="post_processing",
-        slice_index=part.index,
-        slice_total=part.total,
-        chunks=tuple(report.chunk for report in made),
-        seconds=seconds,
-        peak_memory_bytes=max((report.peak_memory_bytes for report in made), default=0),
-        samples=tuple(dict.fromkeys(report.sample for report in made)),
-        taken={"masses": sum(report.masses_in for report in made)},
-        made={"main": total.main, "outliers": total.outliers},
-        lost={"turn-on": total.turn_on, "channels dropped": len(dropped)},
-    )
+    reports.write(chunk_report(paths.processed, source.chunk), report, part)
+    return report

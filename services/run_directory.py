@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
+import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from schemas.config import Config, to_yaml
+from schemas.config import Config, load, to_yaml
 from schemas.errors import ConfigError, StorageError
 from schemas.inputs import Sample, Slice
-from services.storage.atomic import storage_errors, write_text
+from schemas.state import RunState, State
+from services.storage import reports
+from services.storage.atomic import storage_errors
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +38,17 @@ class RunDirectory:
     logs: Path
     output_filename: str
 
-    @property
-    def state_file(self) -> Path:
-        """State of the run: which stage, and per stage status, start, end and seconds."""
-        return self.logs / "state.json"
+    def state_file(self, part: Slice) -> Path:
+        """Return the state of a job: which stage, and per stage status, start, end, seconds."""
+        return self.logs / f"state{_of_batch(part)}.json"
 
-    @property
-    def log_file(self) -> Path:
-        """Everything that is logged."""
-        return self.logs / "pipeline.log"
+    def log_file(self, part: Slice) -> Path:
+        """Return the file that has everything that a job logs."""
+        return self.logs / f"pipeline{_of_batch(part)}.log"
+
+    def lock_file(self, part: Slice) -> Path:
+        """Return the lock that keeps a second process from the same part of the run."""
+        return self.logs / f"slice_{part}.lock"
 
     @property
     def plan_file(self) -> Path:
@@ -58,6 +64,10 @@ class RunDirectory:
         """Return the ROOT file of a sample's histograms."""
         name = Path(self.output_filename)
         return self.histograms / f"{name.stem}{sample.suffix}{name.suffix}"
+
+
+def _of_batch(part: Slice) -> str:
+    return f"_batch{part.index}" if part.total > 1 else ""
 
 
 def events_file(folder: Path, chunk: str) -> Path:
@@ -123,41 +133,115 @@ def layout(root: Path, config: Config) -> RunDirectory:
     )
 
 
-def create(config: Config, chosen: Path | None, now: datetime) -> RunDirectory:
-    """Make a new run directory and write the resolved configuration into it.
+# What fixes how a run is cut into files, chunks and slices: not to be changed in its middle.
+_FIXED = {
+    "run_metadata": ("total_batch_jobs",),
+    "parsing_task_config": (
+        "release_years",
+        "demo_events",
+        "local_files",
+        "max_files_to_process",
+        "chunk_input_bytes",
+    ),
+}
 
-    Without a `chosen` directory it is `{base_output_dir}/{run_name}_{time}`, with a suffix where
-    that exists.
+
+def is_run(root: Path) -> bool:
+    """Whether there is a run at `root`: it has its configuration."""
+    return (root / "config.yaml").is_file()
+
+
+def open_run(config: Config, chosen: Path | None, now: datetime) -> RunDirectory:
+    """Return the run at the chosen directory, made if it is absent or empty.
+
+    Without a chosen one it is `{base_output_dir}/{run_name}_{time}`, with a suffix where that
+    exists. The run keeps its resolved configuration; later ones are only compared with it.
 
     Raises:
-        ConfigError: the chosen directory has something in it.
-        StorageError: the directory cannot be made.
+        ConfigError: the directory holds no run, or one of other inputs.
+        StorageError: the directory cannot be made or written to.
     """
     root = _make_chosen(chosen.absolute()) if chosen else _make_timestamped(config, now)
-    run = layout(root, config)
-    with storage_errors(run.logs):
-        run.logs.mkdir(parents=True, exist_ok=True)
-    write_text(run.config_file, to_yaml(config), Slice())
-    return run
+    paths = layout(root, config)
+    with storage_errors(paths.logs):
+        paths.logs.mkdir(parents=True, exist_ok=True)
+    # Which job writes it makes no difference: the index is not in it.
+    metadata = config.run_metadata.model_copy(update={"batch_job_index": None})
+    kept = config.model_copy(update={"run_metadata": metadata})
+    if not _write_once(paths.config_file, to_yaml(kept)):
+        _refuse_other_inputs(paths.config_file, kept)
+    return paths
+
+
+def _write_once(path: Path, text: str) -> bool:
+    """Write a file that does not exist yet, whole; return whether this process was the one."""
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    with storage_errors(path):
+        aside.write_text(text, encoding="utf-8")
+        try:
+            # Of jobs that start together exactly one succeeds.
+            os.link(aside, path)
+        except FileExistsError:
+            return False
+        finally:
+            aside.unlink()
+    return True
+
+
+def _refuse_other_inputs(path: Path, config: Config) -> None:
+    stored, asked = load(path).model_dump(), config.model_dump()
+    changed = [
+        f"{section}.{key}: {stored[section][key]!r} in the run, {asked[section][key]!r} now"
+        for section, keys in _FIXED.items()
+        for key in keys
+        if stored[section][key] != asked[section][key]
+    ]
+    if changed:
+        lines = "\n".join(f"  {line}" for line in changed)
+        msg = (
+            f"{path.parent}: expected the inputs, chunks and slices that this run was begun with, "
+            f"found others; undo the change, or choose another --run-dir:\n{lines}"
+        )
+        raise ConfigError(msg)
 
 
 def _make_chosen(root: Path) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
-        occupied = any(root.iterdir())
+        is_foreign = any(root.iterdir()) and not is_run(root)
     except FileExistsError:
         msg = f"{root}: expected a directory, found a file; name another with --run-dir"
         raise ConfigError(msg) from None
     except OSError as error:
         msg = f"{root}: the run directory cannot be made ({error.strerror}); name another one"
         raise StorageError(msg) from error
-    if occupied:
+    # Another job may be making the run at this moment.
+    if is_foreign and not (root / "logs").is_dir():
         msg = (
-            f"{root}: expected an absent or empty directory, found one with files in it; "
-            "continuing a run is not available in this version, so name another with --run-dir"
+            f"{root}: expected an absent or empty directory or a run, found other files; name "
+            "another with --run-dir"
         )
         raise ConfigError(msg)
     return root
+
+
+def newest_unfinished(config: Config) -> Path:
+    """Return the newest run of this name that is not completed.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    base = Path(config.run_metadata.base_output_dir).expanduser().absolute()
+    name = config.run_metadata.run_name
+    runs = sorted(root for root in base.glob(f"{name}_[0-9]*") if is_run(root))
+    for root in reversed(runs):
+        states = list((root / "logs").glob("state*.json"))
+        if not states or any(
+            reports.read(path, RunState).state is not State.COMPLETED for path in states
+        ):
+            return root
+    msg = f"{base}: expected an unfinished run of the name {name!r}, found none; start a new one"
+    raise ConfigError(msg)
 
 
 def _make_timestamped(config: Config, now: datetime) -> Path:

@@ -58,12 +58,25 @@ class Outcome(Generic[Task, Result]):
     task: Task
     result: Result | None
     died: WorkerDiedError | None = None
+    position: str | None = None
+    """Where a worker that died last said it was."""
 
 
 @dataclass
 class _Worker:
     process: BaseProcess
     pipe: Connection
+    position: str | None = None
+
+
+# In a worker process, the pipe to its parent.
+_to_parent: Connection | None = None
+
+
+def tell_position(text: str) -> None:
+    """Say what the work is at (a file, for example), for the case that this process dies there."""
+    if _to_parent is not None:
+        _to_parent.send(("position", text))
 
 
 class Workers:
@@ -128,6 +141,7 @@ class Workers:
         while waiting or busy:
             while waiting and idle:
                 worker, task = idle.pop(), waiting.popleft()
+                worker.position = None
                 worker.pipe.send((work, task))
                 busy[worker.pipe] = (worker, task)
             for pipe in wait(list(busy)):
@@ -142,12 +156,16 @@ class Workers:
                 yield outcome
 
     def _take(self, worker: _Worker, task: Task) -> Outcome[Task, Any] | None:
-        """Return the outcome of a task, or None if the worker only had something to log."""
+        """Return the outcome of a task, or None if the worker only had something to say."""
         try:
             kind, content = worker.pipe.recv()
         except (EOFError, ConnectionError, pickle.UnpicklingError):
             worker.process.join(_PATIENCE)
-            return Outcome(task, None, WorkerDiedError(worker.process.exitcode))
+            died = WorkerDiedError(worker.process.exitcode)
+            return Outcome(task, None, died, worker.position)
+        if kind == "position":
+            worker.position = content
+            return None
         if kind == "log":
             logging.getLogger(content.name).handle(content)
             return None
@@ -177,6 +195,8 @@ class Workers:
 def _serve(pipe: Connection, log_level: int) -> None:
     """Do what the pipe brings until it closes. Runs in the worker process."""
     # Ctrl-C reaches the whole terminal group; the parent decides what ends when.
+    global _to_parent  # noqa: PLW0603 - one per worker process, set once
+    _to_parent = pipe
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -90,12 +90,15 @@ def make_config(data: Mapping[str, Any], folder: Path) -> Config:
     parsing = sections.setdefault("parsing_task_config", {})
     parsing.setdefault("kinematic_cuts", {})
     parsing.setdefault("particle_counts", {})
-    sections.setdefault("mass_calculation_task_config", {}).setdefault("min_events_per_fs", 1)
+    parsing.setdefault("parallel_processes", 1)
+    masses = sections.setdefault("mass_calculation_task_config", {})
+    masses.setdefault("parallel_processes", 1)
+    masses.setdefault("min_events_per_fs", 1)
     return configuration.from_dict(sections, where="test", folder=folder)
 
 
 def run_pipeline(config: Config, root: Path) -> RunDirectory:
     """Run the whole pipeline into a new run directory at `root`."""
-    paths = run_directory.create(config, root, datetime.now(UTC))
-    pipeline.run(config, paths)
+    paths = run_directory.open_run(config, root, datetime.now(UTC))
+    pipeline.run(config, paths, pipeline.slice_of(config))
     return paths

@@ -48,3 +48,21 @@ def _fill(files: list[InputFile], full: int) -> list[list[InputFile]]:
         grouped[-1].append(file)
         held = full if file.size is None else held + file.size
     return grouped
+
+
+def deal(sizes: Sequence[int | None], n_slices: int) -> tuple[tuple[int, ...], ...]:
+    """Return, per slice, the positions of its chunks, rising.
+
+    Largest first, each to the slice that has least: no slice gets more than the mean plus the
+    largest chunk. Where a size is unknown all count the same.
+    """
+    known = [size for size in sizes if size is not None]
+    weights = known if len(known) == len(sizes) else [1] * len(sizes)
+    loads = [0] * n_slices
+    dealt: list[list[int]] = [[] for _ in range(n_slices)]
+    for position in sorted(range(len(sizes)), key=lambda i: (-weights[i], i)):
+        # Among equal loads the slice with fewer chunks, so that empty files are spread too.
+        target = min(range(n_slices), key=lambda i: (loads[i], len(dealt[i]), i))
+        loads[target] += weights[position]
+        dealt[target].append(position)
+    return tuple(tuple(sorted(positions)) for positions in dealt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -19,6 +19,9 @@ from services.storage.atomic import storage_errors
 _TYPE = np.dtype("<f4")
 # Rounded down, a block is this many masses: enough that reading it costs more than asking for it.
 _SMALLEST_BLOCK = 1024
+
+
+_BLOCK_BYTES = 1 << 24
 
 
 class ArrayFolder:
@@ -82,12 +85,35 @@ class ArrayFolder:
 
     def output(self, name: str) -> Output:
         """Return the description of the folder as reports carry it: over names and content."""
-        total = hashlib.sha256()
-        for array in sorted(self._lengths):
-            content = self._digests[array].hexdigest()
-            total.update(f"{array} {self._lengths[array]} {content}\n".encode())
-        size = sum(self._lengths.values()) * _TYPE.itemsize
-        return Output(name=name, size=size, sha256=total.hexdigest())
+        contents = {array: digest.hexdigest() for array, digest in self._digests.items()}
+        return _describe(name, self._lengths, contents)
+
+
+def _describe(name: str, lengths: Mapping[str, int], contents: Mapping[str, str]) -> Output:
+    total = hashlib.sha256()
+    for array in sorted(lengths):
+        total.update(f"{array} {lengths[array]} {contents[array]}\n".encode())
+    size = sum(lengths.values()) * _TYPE.itemsize
+    return Output(name=name, size=size, sha256=total.hexdigest())
+
+
+def describe_arrays(folder: Path, chunk: str) -> Output:
+    """Return what `ArrayFolder.output` gave when it wrote a chunk's arrays, from the files.
+
+    Raises:
+        DataError: an array is damaged.
+        StorageError: an array cannot be read.
+    """
+    lengths: dict[str, int] = {}
+    contents: dict[str, str] = {}
+    for array in list_arrays(folder / chunk):
+        digest = hashlib.sha256()
+        lengths[array] = 0
+        for masses in read_array(folder / chunk, array, _BLOCK_BYTES):
+            digest.update(masses.data)
+            lengths[array] += len(masses)
+        contents[array] = digest.hexdigest()
+    return _describe(chunk, lengths, contents)
 
 
 def _write_header(file: BinaryIO, length: int) -> None:

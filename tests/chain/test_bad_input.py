@@ -30,9 +30,10 @@ def configure(folder: Path, files: list[Path], **parsing: object) -> Path:
             "local_files": {"cms-nanoaod": [str(file) for file in files]},
             "kinematic_cuts": {},
             "particle_counts": {},
+            "parallel_processes": 1,
             **parsing,
         },
-        "mass_calculation_task_config": {"min_events_per_fs": 1},
+        "mass_calculation_task_config": {"min_events_per_fs": 1, "parallel_processes": 1},
     }
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(data))

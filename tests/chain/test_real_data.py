@@ -14,11 +14,11 @@ from schemas.inputs import Sample, Slice
 from schemas.labels import Channel
 from schemas.plan import Plan
 from schemas.reports import SliceReport
+from services.barriers import completed_slices
 from services.calculations.objects import project_populations
 from services.run_directory import RunDirectory, arrays_folder, summed_spectra
 from services.storage import reports
 from services.storage.arrays import read_spectra
-from services.storage.slices import completed_slices
 from tests.factory import make_config, run_pipeline
 
 LEPTONS = {"objects_to_calculate": ["Electrons", "Muons"]}
@@ -35,7 +35,7 @@ def run_on(files: dict[str, list[str]], root: Path, **sections: Any) -> RunDirec
 
 def channel_masses(run: RunDirectory, channel: str) -> np.ndarray:
     """Return a channel's masses in GeV over all chunks, read with numpy alone."""
-    (summary,) = completed_slices(run.masses, "mass_calculating")
+    (summary,) = completed_slices(run.masses, "mass_calculating", Slice())
     parts = [arrays_folder(run.masses, chunk) / f"{channel}.npy" for chunk in summary.chunks]
     return np.concatenate([np.load(part) for part in parts if part.exists()])
 
@@ -59,7 +59,7 @@ def test_the_z_boson_peaks_between_90_and_95_gev_in_two_muons(z_run: RunDirector
 def test_every_raw_channel_has_as_many_masses_as_its_final_state_has_events(
     z_run: RunDirectory,
 ) -> None:
-    (parsed,) = completed_slices(z_run.parsed_data, "parsing")
+    (parsed,) = completed_slices(z_run.parsed_data, "parsing", Slice())
     states = project_populations(parsed.populations[Sample.DATA], LEPTONS["objects_to_calculate"])
     entries = read_spectra(summed_spectra(z_run.masses, Slice(), Sample.DATA)).entries()
     assert entries == {"0e_2m/m0m1": 10_851, "2e_0m/e0e1": 18_885}
@@ -97,7 +97,7 @@ def test_inputs_in_mev_and_in_gev_give_masses_on_one_scale(real_data: Path, tmp_
     assert {path.name for path in run.histograms.glob("*.root")} == {
         "atlas_opendata_bumpnet_mc.root"
     }
-    (summary,) = completed_slices(run.masses, "mass_calculating")
+    (summary,) = completed_slices(run.masses, "mass_calculating", Slice())
     medians = []
     for chunk in summary.chunks:
         arrays = arrays_folder(run.masses, chunk).glob("*/j0j1.npy")

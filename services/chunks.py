@@ -1,0 +1,122 @@
+"""Making the chunks of a stage: what is done is kept, the rest is made by workers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from schemas.errors import DataError, PipelineError
+from schemas.reports import ChunkReport, Output
+from services.monitoring import Progress
+from services.run_directory import chunk_report
+from services.storage import reports
+from services.workers import Outcome, Workers
+
+log = logging.getLogger(__name__)
+
+Report = TypeVar("Report", bound=ChunkReport)
+
+# A chunk whose worker ran out of memory is tried again with this part of the range.
+_SMALLER = 4
+
+
+@dataclass(frozen=True)
+class ChunkTask:
+    """One chunk to make: what it is made of, as a digest, and what the work needs to know."""
+
+    chunk: str
+    inputs: str
+    source: Any
+    threshold_bytes: int
+
+
+@dataclass(frozen=True)
+class ChunkStage(Generic[Report]):
+    """How a stage makes chunks; `make` runs in a worker and leaves the output and its report."""
+
+    name: str
+    folder: Path
+    model: type[Report]
+    make: Callable[[ChunkTask], Report]
+    describe: Callable[[str], Output]
+    """Describes, from the files alone, what the stage has made of a chunk."""
+    is_final: Callable[[Report], bool] = lambda _report: True
+    """Whether a finished chunk is kept on restart; one with failed files is tried again."""
+
+
+def digest_of(*parts: object) -> str:
+    """Return one digest over values that JSON can hold."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_or_keep(
+    stage: ChunkStage[Report],
+    tasks: Sequence[ChunkTask],
+    workers: Workers,
+    *,
+    show: bool,
+) -> tuple[list[Report], int]:
+    """Return the reports of all chunks, in the order of the tasks, and how many were kept.
+
+    Raises:
+        PipelineError: a chunk cannot be made; whole chunks stay for the next start.
+    """
+    done = {task.chunk: report for task in tasks if (report := kept(stage, task))}
+    n_kept = len(done)
+    if n_kept:
+        log.info("%s: %d of %d chunks are done and kept", stage.name, n_kept, len(tasks))
+    waiting = [task for task in tasks if task.chunk not in done]
+    with Progress(stage.name, len(waiting), show=show) as progress:
+        killed = []
+        for outcome in workers.map(stage.make, waiting):
+            if outcome.result is None:
+                _tell(stage.name, outcome)
+                killed.append(outcome.task)
+            else:
+                done[outcome.task.chunk] = outcome.result
+                progress.advance()
+        smaller = [
+            replace(t, threshold_bytes=max(1, t.threshold_bytes // _SMALLER)) for t in killed
+        ]
+        for outcome in workers.map(stage.make, smaller):
+            if outcome.result is None:
+                _tell(stage.name, outcome)
+                msg = (
+                    f"{stage.name}: {outcome.task.chunk} could not be made: {outcome.died}, even "
+                    f"with {outcome.task.threshold_bytes} bytes of events at a time; give the job "
+                    "more memory, or set parallel_processes lower"
+                )
+                raise DataError(msg)
+            done[outcome.task.chunk] = outcome.result
+            progress.advance()
+    return [done[task.chunk] for task in tasks], n_kept
+
+
+def _tell(stage: str, outcome: Outcome[ChunkTask, Report]) -> None:
+    at = f" at {outcome.position}" if outcome.position else ""
+    log.error("%s: %s%s: %s", stage, outcome.task.chunk, at, outcome.died)
+
+
+def kept(stage: ChunkStage[Report], task: ChunkTask) -> Report | None:
+    """Return the report of a chunk that is done, from the same inputs, with its files whole."""
+    path = chunk_report(stage.folder, task.chunk)
+    if not path.exists():
+        return None
+    try:
+        report = reports.read(path, stage.model)
+        is_same = report.inputs == task.inputs and stage.is_final(report)
+        if is_same and stage.describe(task.chunk) == report.output:
+            return report
+        reason = (
+            "its files are not those of its report" if is_same else "what it is made of changed"
+        )
+    except PipelineError as error:
+        reason = str(error)
+    log.info("%s: %s is made again: %s", stage.name, task.chunk, reason)
+    return None
