@@ -1,0 +1,229 @@
+"""Killed anywhere and started again, a run gives what an undisturbed one gives."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from main import main
+from schemas.config import load
+from schemas.reports import SliceReport
+from services import run_directory
+from services.run_directory import RunDirectory
+from services.storage import reports
+from tests.chain.identity import assert_identical
+from tests.factory import write_nanoaod
+
+CHECKOUT = Path(__file__).parents[2]
+PAIR = [[(45.0, 0.0, 0.0), (45.0, 0.0, 3.14159265)]]
+
+
+def configure(path: Path, data: dict[str, object]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+def start(config: Path, root: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(CHECKOUT / "main.py"), "--run-dir", str(root)]
+    if not (root / "config.yaml").exists():
+        command += ["--config", str(config)]
+    return subprocess.Popen(
+        [*command, *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def paths_of(root: Path) -> RunDirectory:
+    return run_directory.layout(root, load(root / "config.yaml"))
+
+
+def half_written(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if ".tmp-" in path.name]
+
+
+DEMO = {
+    "parsing_task_config": {
+        "release_years": ["demo"],
+        "demo_events": 60_000,
+        "chunk_input_bytes": 1,
+        "parallel_processes": 2,
+    },
+    "mass_calculation_task_config": {"parallel_processes": 2},
+}
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
+    config = configure(tmp_path / "config.yaml", DEMO)
+    began = time.monotonic()
+    undisturbed = start(config, tmp_path / "undisturbed")
+    output, _ = undisturbed.communicate(timeout=120)
+    assert undisturbed.returncode == 0, output
+    duration = time.monotonic() - began
+
+    rng = random.Random(20)
+    killed = 0
+    for attempt in range(200):
+        root = tmp_path / f"run{killed // 4}"
+        running = start(config, root)
+        try:
+            # Moments are spread over the start-up and over all stages.
+            running.communicate(timeout=rng.uniform(0.3, 1.0) * duration)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.communicate()
+            killed += 1
+        if killed == 20:
+            break
+        assert attempt < 199
+    for root in sorted(tmp_path.glob("run*")):
+        last = start(config, root)
+        output, _ = last.communicate(timeout=120)
+        assert last.returncode == 0, output
+        assert half_written(root) == []
+        assert_identical(paths_of(tmp_path / "undisturbed"), paths_of(root))
+
+
+def test_a_second_start_keeps_every_chunk(tmp_path: Path) -> None:
+    write_nanoaod(tmp_path / "a.root", electrons=PAIR * 3)
+    write_nanoaod(tmp_path / "b.root", electrons=PAIR * 4)
+    data = {
+        "parsing_task_config": {
+            "local_files": {"cms-nanoaod": [str(tmp_path / "*.root")]},
+            "chunk_input_bytes": 1,
+            "parallel_processes": 1,
+        },
+        "mass_calculation_task_config": {"min_events_per_fs": 1, "parallel_processes": 1},
+    }
+    config = configure(tmp_path / "config.yaml", data)
+    root = tmp_path / "run"
+    assert main(["--config", str(config), "--run-dir", str(root)]) == 0
+    before = {path: path.stat().st_mtime_ns for path in root.glob("*/parsed_*chunk?.json")}
+    assert len(before) == 6
+    assert main(["--run-dir", str(root)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    for folder in ("parsed_data", "im_arrays", "im_arrays_processed"):
+        report = reports.read(root / folder / "slice_1_of_1.json", SliceReport)
+        assert report.kept == 2
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> tuple[Path, dict[str, dict[str, object]]]:
+    """Return a finished run of two chunks, and its configuration."""
+    write_nanoaod(tmp_path / "a.root", electrons=PAIR * 3)
+    write_nanoaod(tmp_path / "b.root", electrons=PAIR * 4)
+    data: dict[str, dict[str, object]] = {
+        "parsing_task_config": {
+            "local_files": {"cms-nanoaod": [str(tmp_path / "*.root")]},
+            "chunk_input_bytes": 1,
+            "parallel_processes": 1,
+        },
+        "mass_calculation_task_config": {"min_events_per_fs": 1, "parallel_processes": 1},
+    }
+    config = configure(tmp_path / "config.yaml", data)
+    assert main(["--config", str(config), "--run-dir", str(tmp_path / "run")]) == 0
+    return tmp_path / "run", data
+
+
+def kept_chunks(root: Path) -> list[int]:
+    return [
+        reports.read(root / folder / "slice_1_of_1.json", SliceReport).kept
+        for folder in ("parsed_data", "im_arrays", "im_arrays_processed")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "kept"),
+    [
+        ("histogram_creation_task_config", "bin_width_gev", 5.0, [2, 2, 2]),
+        ("post_processing_task_config", "remove_turn_on", False, [2, 2, 0]),
+        ("mass_calculation_task_config", "max_particles_in_combination", 3, [2, 0, 0]),
+        ("parsing_task_config", "kinematic_cuts", {"electrons": {"pt_min": 40.0}}, [0, 0, 0]),
+        ("parsing_task_config", "show_progress_bar", False, [2, 2, 2]),
+    ],
+    ids=["bin width", "turn-on", "combinations", "cuts", "progress bar"],
+)
+def test_a_changed_key_redoes_what_depends_on_it_and_nothing_else(
+    finished: tuple[Path, dict[str, dict[str, object]]],
+    section: str,
+    key: str,
+    value: object,
+    kept: list[int],
+) -> None:
+    root, data = finished
+    changed = configure(
+        root.parent / "changed.yaml", data | {section: data.get(section, {}) | {key: value}}
+    )
+    assert main(["--config", str(changed), "--run-dir", str(root)]) == 0
+    assert kept_chunks(root) == kept
+
+
+@pytest.mark.parametrize(
+    "damage", ["parsed_data/*chunk2.root", "im_arrays/*chunk2/*/e0e1.npy"], ids=["events", "masses"]
+)
+def test_a_damaged_file_is_made_again(
+    finished: tuple[Path, dict[str, dict[str, object]]], damage: str
+) -> None:
+    root, _ = finished
+    (victim,) = root.glob(damage)
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:-4] + b"\xff\xff\xff\xff")
+    assert main(["--run-dir", str(root)]) == 0
+    assert 1 in kept_chunks(root)
+    if victim.suffix == ".npy":
+        assert victim.read_bytes() == whole
+
+
+def test_other_inputs_are_refused_for_an_existing_run(
+    finished: tuple[Path, dict[str, dict[str, object]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, data = finished
+    parsing = data["parsing_task_config"] | {"chunk_input_bytes": 10**9}
+    changed = configure(root.parent / "changed.yaml", data | {"parsing_task_config": parsing})
+    assert main(["--config", str(changed), "--run-dir", str(root)]) == 2
+    assert "parsing_task_config.chunk_input_bytes: 1 in the run" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.tex").touch()
+    config = configure(tmp_path / "config.yaml", DEMO)
+    assert main(["--config", str(config), "--run-dir", str(tmp_path / "folder")]) == 2
+    assert "found other files" in capsys.readouterr().err
+
+
+def test_a_file_that_failed_at_first_is_read_on_restart(tmp_path: Path) -> None:
+    write_nanoaod(tmp_path / "a.root", electrons=PAIR * 3)
+    whole = write_nanoaod(tmp_path / "b.root", electrons=PAIR * 4).read_bytes()
+    data: dict[str, dict[str, object]] = {
+        "parsing_task_config": {
+            "local_files": {"cms-nanoaod": [str(tmp_path / "*.root")]},
+            "chunk_input_bytes": 1,
+            "parallel_processes": 1,
+        },
+        "mass_calculation_task_config": {"min_events_per_fs": 1, "parallel_processes": 1},
+    }
+    config = configure(tmp_path / "config.yaml", data)
+    undisturbed, root = tmp_path / "undisturbed", tmp_path / "run"
+    assert main(["--config", str(config), "--run-dir", str(undisturbed)]) == 0
+    assert main(["--config", str(config), "--run-dir", str(root), "--tasks", "parsing"]) == 0
+    (tmp_path / "b.root").write_bytes(b"nothing")
+    (root / "parsed_data").rename(root / "lost")
+    assert main(["--run-dir", str(root)]) == 1
+    (tmp_path / "b.root").write_bytes(whole)
+    assert main(["--run-dir", str(root)]) == 0
+    assert_identical(paths_of(undisturbed), paths_of(root))
