@@ -61,7 +61,7 @@ def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
         report = compute_chunk(config, paths, part, source, wanted[source.sample])
         reports.write(chunk_report(paths.masses, chunk), report, part)
         made.append(report)
-    _write_sums(paths, part, made)
+    _write_sums(config, paths, part, made)
     summary = _summarise(made, part, time.monotonic() - started)
     reports.write(slice_report(paths.masses, part), summary, part)
     return summary
@@ -120,7 +120,7 @@ def compute_chunk(
                 if arrays.held_bytes >= threshold:
                     arrays.flush()
     with appearing(chunk_spectra(paths.masses, source.chunk), part) as temporary:
-        write_spectra(temporary, spectra.total())
+        write_spectra(temporary, spectra.total(), grid)
     return _report(config, source, wanted, arrays, time.monotonic() - started)
 
 
@@ -154,15 +154,18 @@ def _report(
     ).check_channels(expected, lengths)
 
 
-def _write_sums(paths: RunDirectory, part: Slice, made: Sequence[MassReport]) -> None:
+def _write_sums(
+    config: Config, paths: RunDirectory, part: Slice, made: Sequence[MassReport]
+) -> None:
+    grid = Grid.of(config.post_processing_task_config)
     for sample in dict.fromkeys(report.sample for report in made):
         total = add_spectra(
-            read_spectra(chunk_spectra(paths.masses, report.chunk))
+            read_spectra(chunk_spectra(paths.masses, report.chunk), grid)
             for report in made
             if report.sample is sample
         )
         with appearing(summed_spectra(paths.masses, part, sample), part) as temporary:
-            write_spectra(temporary, total)
+            write_spectra(temporary, total, grid)
 
 
 def _summarise(made: Sequence[MassReport], part: Slice, seconds: float) -> SliceReport:
