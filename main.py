@@ -56,12 +56,19 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     add("--merge-only", action="store_true", help="merge the jobs of --run-dir")
     add("--plots-only", action="store_true", help="draw the figures of --run-dir again")
+    add(
+        "--bumpnet-check",
+        type=Path,
+        metavar="FILE.root",
+        help="say which histograms of any ROOT file BumpNet accepts; exit code 1 if none",
+    )
     return parser.parse_args(arguments)
 
 
 def refuse_wrong_combinations(options: argparse.Namespace) -> None:
     """Raise ConfigError, with a sentence, for options that cannot be meant together."""
-    modes = [name for name in ("dry_run", "merge_only", "plots_only") if getattr(options, name)]
+    all_modes = ("dry_run", "merge_only", "plots_only", "bumpnet_check")
+    modes = [name for name in all_modes if getattr(options, name)]
     modes = [f"--{name.replace('_', '-')}" for name in modes]
     if len(modes) > 1:
         msg = f"command line: {' and '.join(modes)} exclude one another; give one"
@@ -85,6 +92,9 @@ def refuse_wrong_combinations(options: argparse.Namespace) -> None:
         if getattr(options, mode) and (options.tasks or options.batch_job_index is not None):
             msg = f"command line: {name} is a job of its own; leave out --tasks and batch options"
             raise ConfigError(msg)
+    if options.bumpnet_check and (options.run_dir or options.tasks or options.batch_job_index):
+        msg = "command line: --bumpnet-check looks at one file; give it alone, or with --config"
+        raise ConfigError(msg)
     for option in UNAVAILABLE_OPTIONS:
         if getattr(options, option):
             msg = f"command line: --{option.replace('_', '-')} is not available in this version"
@@ -129,11 +139,32 @@ def run(options: argparse.Namespace) -> None:
     print(f"run directory: {paths.root}")
 
 
+def check_for_bumpnet(options: argparse.Namespace) -> int:
+    """Print what BumpNet accepts of a file and return the exit code.
+
+    The rule's numbers are those of --config, or the defaults.
+
+    Raises:
+        PipelineError: the file or the configuration cannot be read.
+    """
+    from services import bumpnet_check
+
+    rule = configuration.Acceptance()
+    if options.config is not None:
+        rule = read_configuration(options).histogram_creation_task_config.bumpnet_acceptance
+    checked = bumpnet_check.check(options.bumpnet_check, rule)
+    print(checked)
+    return 0 if checked.accepted else FAILURE
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=options.log_level, format="%(levelname)-7s %(message)s", force=True)
     try:
+        if options.bumpnet_check is not None:
+            refuse_wrong_combinations(options)
+            return check_for_bumpnet(options)
         run(options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
