@@ -23,6 +23,15 @@ GENERATED_NOTE = (
     "generated, not data: these are the events of the demo release. For real data, change the line "
     "`release_years: [demo]` in config.yaml, or name files under local_files."
 )
+# What the program does instead of a run: the options that each needs, and those that it excludes.
+_JOBS = ("batch_job_index", "total_batch_jobs")
+MODES = {
+    "dry_run": ((), ()),
+    "resume": ((), ("run_dir",)),
+    "merge_only": (("run_dir",), ("tasks", *_JOBS)),
+    "plots_only": (("run_dir",), ("tasks", *_JOBS)),
+    "bumpnet_check": ((), ("run_dir", "tasks", *_JOBS)),
+}
 UNAVAILABLE_OPTIONS = ("dry_run", "merge_only", "plots_only")
 
 
@@ -55,42 +64,60 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add("--resume", action="store_true", help="continue the newest unfinished run of this name")
     add("--merge-only", action="store_true", help="merge the jobs of --run-dir")
     add("--plots-only", action="store_true", help="draw the figures of --run-dir again")
+    add(
+        "--bumpnet-check",
+        type=Path,
+        metavar="FILE.root",
+        help="say which histograms of any ROOT file BumpNet accepts; exit code 1 if none",
+    )
     return parser.parse_args(arguments)
 
 
 def refuse_wrong_combinations(options: argparse.Namespace) -> None:
     """Raise ConfigError, with a sentence, for options that cannot be meant together."""
-    modes = [name for name in ("dry_run", "merge_only", "plots_only") if getattr(options, name)]
-    modes = [f"--{name.replace('_', '-')}" for name in modes]
-    if len(modes) > 1:
-        msg = f"command line: {' and '.join(modes)} exclude one another; give one"
-        raise ConfigError(msg)
-    if (options.batch_job_index is None) != (options.total_batch_jobs is None):
-        msg = "command line: --batch-job-index and --total-batch-jobs need one another; give both"
-        raise ConfigError(msg)
-    if options.batch_job_index is not None and not (
-        1 <= options.batch_job_index <= options.total_batch_jobs
-    ):
-        msg = (
-            f"command line: expected --batch-job-index from 1 to {options.total_batch_jobs} "
-            f"(--total-batch-jobs), found {options.batch_job_index}"
-        )
-        raise ConfigError(msg)
-    if options.resume and options.run_dir:
-        msg = "command line: --resume finds the run itself; leave out --run-dir, or --resume"
-        raise ConfigError(msg)
-    for mode in ("merge_only", "plots_only"):
-        name = f"--{mode.replace('_', '-')}"
-        if getattr(options, mode) and options.run_dir is None:
-            msg = f"command line: {name} needs the run it works on; give --run-dir DIR"
-            raise ConfigError(msg)
-        if getattr(options, mode) and (options.tasks or options.batch_job_index is not None):
-            msg = f"command line: {name} is a job of its own; leave out --tasks and batch options"
-            raise ConfigError(msg)
+    refuse_wrong_modes(options)
+    refuse_wrong_jobs(options)
     for option in UNAVAILABLE_OPTIONS:
         if getattr(options, option):
-            msg = f"command line: --{option.replace('_', '-')} is not available in this version"
+            msg = f"command line: {_spelt(option)} is not available in this version"
             raise ConfigError(msg)
+
+
+def refuse_wrong_modes(options: argparse.Namespace) -> None:
+    """Raise ConfigError for two modes at once, or a mode beside what it leaves no room for."""
+    modes = [mode for mode in MODES if getattr(options, mode)]
+    if len(modes) > 1:
+        names = " and ".join(_spelt(mode) for mode in modes)
+        msg = f"command line: {names} exclude one another; give one"
+        raise ConfigError(msg)
+    for mode in modes:
+        needed, excluded = MODES[mode]
+        for option in needed:
+            if getattr(options, option) is None:
+                msg = f"command line: {_spelt(mode)} needs {_spelt(option)}; give both"
+                raise ConfigError(msg)
+        for option in excluded:
+            if getattr(options, option):
+                msg = f"command line: {_spelt(mode)} leaves no room for {_spelt(option)}; give one"
+                raise ConfigError(msg)
+
+
+def refuse_wrong_jobs(options: argparse.Namespace) -> None:
+    """Raise ConfigError for a job number without or beyond its total, or two ways to name a run."""
+    index, total = options.batch_job_index, options.total_batch_jobs
+    if (index is None) != (total is None):
+        msg = "command line: --batch-job-index and --total-batch-jobs need one another; give both"
+        raise ConfigError(msg)
+    if index is not None and not 1 <= index <= total:
+        msg = (
+            f"command line: expected --batch-job-index from 1 to {total} (--total-batch-jobs), "
+            f"found {index}"
+        )
+        raise ConfigError(msg)
+
+
+def _spelt(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
 
 
 def read_configuration(
@@ -122,7 +149,6 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         PipelineError: the run failed.
     """
-    refuse_wrong_combinations(options)
     of_run, config = read_configuration(options)
     from services import pipeline, run_directory
 
@@ -162,12 +188,34 @@ def _on_sigterm(_signal: int, _frame: object) -> None:
     raise _TerminatedError
 
 
+def check_for_bumpnet(options: argparse.Namespace) -> int:
+    """Print what BumpNet accepts of a file and return the exit code.
+
+    The rule's numbers are those of --config, or the defaults.
+
+    Raises:
+        PipelineError: the file or the configuration cannot be read.
+    """
+    from services import bumpnet_check
+
+    rule = configuration.Acceptance()
+    if options.config is not None:
+        _, config = read_configuration(options)
+        rule = config.histogram_creation_task_config.bumpnet_acceptance
+    checked = bumpnet_check.check(options.bumpnet_check, rule)
+    print(checked)
+    return 0 if checked.accepted else FAILURE
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=options.log_level, format="%(levelname)-7s %(message)s", force=True)
     signal.signal(signal.SIGTERM, _on_sigterm)
     try:
+        refuse_wrong_combinations(options)
+        if options.bumpnet_check:
+            return check_for_bumpnet(options)
         run(options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)

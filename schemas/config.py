@@ -8,12 +8,15 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
@@ -31,6 +34,7 @@ from pydantic import (
 )
 
 from schemas.errors import ConfigError
+from schemas.labels import CombinationPattern
 from schemas.particles import ORDER, PARTICLES
 
 SCHEMA_FILE = "config.schema.json"
@@ -61,7 +65,6 @@ UNAVAILABLE_KEYS = {
         "count_retries_failed_files",
         "fetching_metadata_timeout",
     ),
-    "post_processing_task_config": ("known_resonances",),
 }
 
 _BYTE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -416,6 +419,103 @@ def is_multiple(value: float, unit: float) -> bool:
     return Decimal(str(value)) % Decimal(str(unit)) == 0
 
 
+def bins_covering(window_gev: tuple[float, float], width: float) -> tuple[int, int]:
+    """Return the bins `first .. stop - 1` of a grid that a window touches: it is widened to edges.
+
+    The decimals are taken as they are written, so that 0.3 lies on the edges of a grid of 0.1.
+    """
+    low, high = (Decimal(str(end)) / Decimal(str(width)) for end in window_gev)
+    return math.floor(low), math.ceil(high)
+
+
+def _rising(window: tuple[float, float]) -> tuple[float, float]:
+    low, high = window
+    if not 0 <= low < high < math.inf:
+        msg = "expected [low, high] in GeV with 0 <= low < high"
+        raise ValueError(msg)
+    return window
+
+
+WindowGeV = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_rising)]
+
+
+def _names_combination(text: str) -> str:
+    CombinationPattern.parse(text)
+    return text
+
+
+CombinationLabel = Annotated[str, AfterValidator(_names_combination)]
+
+
+class KnownResonance(Block):
+    """A particle whose peak would hide what lies below or beside it, and what is done about it."""
+
+    name: str = Field(min_length=1)
+    """What tables call it."""
+    mass_gev: PositiveGeV
+    """Where its peak is, in GeV."""
+    window_gev: WindowGeV
+    """What its peak covers, [low, high] in GeV; widened to edges of the grid."""
+    test_window_gev: WindowGeV
+    """Where it is looked for; left out: window_gev. Widened to edges of the grid."""
+    combinations: Items[CombinationLabel] = Field(min_length=1)
+    """In which combinations, of any final state: `e0e1` is that one, `2e` any two electrons."""
+    action: Literal["floor", "veto"]
+    """`floor` removes everything below the window's upper edge, `veto` the window."""
+    only_if_detected: bool = True
+    """Act only where it is detected; false acts always."""
+    min_significance: float = Field(5.0, ge=0)
+    """Detected is an excess n - B of the test window of more than so many sqrt(B) ..."""
+    min_excess: float = Field(0.3, ge=0)
+    """... and of more than this fraction of B, the mean of the neighbouring windows."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tested_where_it_is(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("test_window_gev") is None and "window_gev" in data:
+            return data | {"test_window_gev": data["window_gev"]}
+        return data
+
+    @model_validator(mode="after")
+    def _around_its_mass(self) -> Self:
+        for key in ("window_gev", "test_window_gev"):
+            low, high = getattr(self, key)
+            if not low <= self.mass_gev <= high:
+                msg = (
+                    f"{self.name}: mass_gev ({self.mass_gev}) is outside {key} ([{low}, {high}]); "
+                    "a window must hold the peak it is meant for"
+                )
+                raise ValueError(msg)
+        return self
+
+    @property
+    def patterns(self) -> tuple[CombinationPattern, ...]:
+        """What `combinations` says."""
+        return tuple(CombinationPattern.parse(label) for label in self.combinations)
+
+
+# Masses: Particle Data Group 2024. A lepton pair has its turn-on where the Z is, so the Z must also
+# stand out by a fraction; the Higgs boson is a small peak on a large background.
+_Z = KnownResonance(
+    name="Z",
+    mass_gev=91.19,
+    window_gev=(70.0, 110.0),
+    test_window_gev=(80.0, 100.0),
+    combinations=("e0e1", "m0m1"),
+    action="floor",
+    min_excess=0.3,
+)
+_H = KnownResonance(
+    name="H",
+    mass_gev=125.2,
+    window_gev=(120.0, 130.0),
+    test_window_gev=(120.0, 130.0),
+    combinations=("g0g1", "e0e1e2e3", "m0m1m2m3", "e0e1m0m1"),
+    action="veto",
+    min_excess=0.01,
+)
+
+
 class PostProcessing(Block):
     """What is removed from each spectrum, and on which grid that is decided."""
 
@@ -427,6 +527,8 @@ class PostProcessing(Block):
     """Bin width of the grid on which peaks and cuts are decided, in GeV."""
     max_mass_gev: PositiveGeV = 10000.0
     """End of the grid in GeV; masses from here on are overflow."""
+    known_resonances: Items[KnownResonance] = (_Z, _H)
+    """Known peaks that are looked for, and removed where they are found; [] is none."""
     remove_turn_on: bool = True
     """Remove everything below the peak."""
     split_outliers: bool = True
@@ -443,6 +545,122 @@ class PostProcessing(Block):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _resonances_on_grid(self) -> Self:
+        width = self.peak_detection_bin_width_gev
+        names = [rule.name for rule in self.known_resonances]
+        for name in names:
+            if names.count(name) > 1:
+                msg = f"known_resonances: {name} is named twice; give each rule its own name"
+                raise ValueError(msg)
+        for rule in self.known_resonances:
+            highest = max(rule.window_gev[1], rule.test_window_gev[1])
+            if highest > self.max_mass_gev:
+                msg = (
+                    f"known_resonances: {rule.name}: a window ends at {highest}, beyond "
+                    f"max_mass_gev ({self.max_mass_gev}); move the window or the end of the grid"
+                )
+                raise ValueError(msg)
+            first, stop = bins_covering(rule.test_window_gev, width)
+            if first == 0 and stop * width >= self.max_mass_gev:
+                msg = (
+                    f"known_resonances: {rule.name}: test_window_gev covers the whole grid, which "
+                    "leaves nothing beside it to compare with; make it narrower"
+                )
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _resonances_agree(self) -> Self:
+        width = self.peak_detection_bin_width_gev
+        for one, other in combinations(self.known_resonances, 2):
+            (low, high), (start, stop) = (
+                bins_covering(rule.window_gev, width) for rule in (one, other)
+            )
+            shared = [
+                f"{a}" if a == b else f"{a} and {b}"
+                for a in one.patterns
+                for b in other.patterns
+                if a.shares(b)
+            ]
+            if one.action != other.action and shared and low < stop and start < high:
+                msg = (
+                    f"known_resonances: the windows of {one.name} ({one.action}) and {other.name} "
+                    f"({other.action}) overlap, on the grid of {width} GeV, in {shared[0]}; give "
+                    "both the same action, or windows or combinations that do not meet"
+                )
+                raise ValueError(msg)
+        return self
+
+
+class PtResolution(Block):
+    """Relative pt resolution of an object: the terms, with pt in GeV, are added in quadrature."""
+
+    noise_gev: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Term that falls as 1/pt, in GeV."""
+    stochastic: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Term that falls as 1/sqrt(pt), in sqrt(GeV)."""
+    constant: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Term that does not depend on pt."""
+    linear_per_gev: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Term that grows with pt, as that of tracks does, per GeV."""
+
+
+class PtResolutions(Block):
+    """Relative pt resolution per type; the defaults are round numbers typical of LHC detectors."""
+
+    electrons: PtResolution = PtResolution(noise_gev=0.3, stochastic=0.1, constant=0.01)
+    muons: PtResolution = PtResolution(constant=0.02, linear_per_gev=0.0001)
+    jets: PtResolution = PtResolution(noise_gev=3.0, stochastic=0.8, constant=0.04)
+    photons: PtResolution = PtResolution(noise_gev=0.3, stochastic=0.1, constant=0.01)
+    taus: PtResolution = PtResolution(stochastic=0.6, constant=0.05)
+    bjets: PtResolution = PtResolution(noise_gev=3.0, stochastic=0.9, constant=0.05)
+
+
+class Acceptance(Block):
+    """The rule by which BumpNet takes a histogram."""
+
+    last_bin_above: float = Field(0.35, ge=0, allow_inf_nan=False)
+    """Everything after the last bin with more than this is cut away."""
+    min_bins: int = Field(25, ge=1)
+    """Fewest bins that must be left."""
+    min_sum: float = Field(100.0, ge=0, allow_inf_nan=False)
+    """Smallest sum of the bins that are left."""
+
+
+# Names without BumpNet's form, for `use_bumpnet_naming: false`.
+_PLAIN_TEMPLATE = "{prefix}{combination}_{final_state}_{width}"
+_TEMPLATE_FIELDS = frozenset({"prefix", "combination", "category", "final_state", "width"})
+
+
+def _makes_names(template: str) -> str:
+    parts = list(Formatter().parse(template))
+    fields = [name for _, name, _, _ in parts if name is not None]
+    if any(spec or conversion for _, _, spec, conversion in parts):
+        msg = "a field in braces is a name alone, without a format"
+        raise ValueError(msg)
+    unknown = sorted(set(fields) - _TEMPLATE_FIELDS)
+    if unknown:
+        msg = f"unknown field {unknown[0]!r}; known: {', '.join(sorted(_TEMPLATE_FIELDS))}"
+        raise ValueError(msg)
+    if not template.startswith("{prefix}"):
+        msg = "must begin with {prefix}: BumpNet reads only keys that begin with ROI"
+        raise ValueError(msg)
+    if "combination" not in fields or not {"category", "final_state"} & set(fields):
+        msg = "{combination} and {category} (or {final_state}) are needed to tell channels apart"
+        raise ValueError(msg)
+    text = "".join(literal for literal, _, _, _ in parts)
+    if not re.fullmatch(r"[A-Za-z0-9_.-]*", text):
+        msg = "letters, digits, dot, underscore and hyphen only: others mean something in ROOT keys"
+        raise ValueError(msg)
+    return template
+
+
+_WIDTH = {"type": "number", "exclusiveMinimum": 0}
+_ONE_OR_MANY = WithJsonSchema(
+    {"anyOf": [_WIDTH, {"type": "array", "items": _WIDTH, "minItems": 1, "uniqueItems": True}]}
+)
+
 
 class HistogramCreation(Block):
     """Which histograms are written."""
@@ -451,18 +669,34 @@ class HistogramCreation(Block):
     """Folder of the masses after post-processing."""
     output_dir: str
     """Folder of the ROOT files."""
-    bin_width_gev: Items[PositiveGeV] = Field((10.0,), min_length=1)
-    """Bin width in GeV, a number or a list; one histogram per width."""
-    single_output_file: Literal[True] = True
-    """All histograms in one file."""
+    binning: Literal["fixed", "resolution"] = "fixed"
+    """Bins of equal width, or bins that grow with the mass resolution of the combination."""
+    bin_width_gev: Annotated[Items[PositiveGeV], _ONE_OR_MANY] = Field((10.0,), min_length=1)
+    """Bin width in GeV, a number or a list; one histogram per width. For `binning: fixed`."""
+    pt_resolution: PtResolutions = PtResolutions()
+    """Relative pt resolution of each type. For `binning: resolution`."""
+    min_bin_width_gev: PositiveGeV = 1.0
+    """Bins are at least so wide, in GeV. For `binning: resolution`."""
+    histogram_type: Literal["TH1D", "TH1F"] = "TH1D"
+    """ROOT class; TH1F is half the size, and exact up to 16,777,216 entries in a bin."""
+    single_output_file: bool = True
+    """All histograms in one file; false writes one file per final state."""
     output_filename: str = Field(
         "atlas_opendata_bumpnet.root", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.root$"
     )
     """Name of the ROOT file; simulation goes to the same name with `_mc`."""
     exclude_outliers: bool = True
     """Leave out what was split off as outliers."""
+    also_save_unprocessed: bool = False
+    """Also write raw_mass_...: all masses of every channel, on the whole grid."""
     use_bumpnet_naming: bool = True
-    """Name histograms as BumpNet expects: mass_<combination>_cat_<category>_width_<width>."""
+    """Names as BumpNet expects, and the copies it reads; false: combination_final state_width."""
+    histogram_name_template: Annotated[str, AfterValidator(_makes_names)] = (
+        "{prefix}mass_{combination}_cat_{category}_width_{width}"
+    )
+    """Names with use_bumpnet_naming. Fields: prefix, combination, category, final_state, width."""
+    bumpnet_acceptance: Acceptance = Acceptance()
+    """Which histograms are written a second time as ROI_mass_..., the only ones BumpNet reads."""
 
     @field_validator("bin_width_gev", mode="before")
     @classmethod
@@ -476,6 +710,22 @@ class HistogramCreation(Block):
             msg = "a width is given twice; give each once"
             raise ValueError(msg)
         return value
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        several = self.binning == "fixed" and len(self.bin_width_gev) > 1
+        if several and "{width}" not in self.name_template:
+            msg = (
+                "histogram_name_template: without {width} the histograms of several bin widths "
+                "would have the same name; add {width}, or give one bin_width_gev"
+            )
+            raise ValueError(msg)
+        return self
+
+    @property
+    def name_template(self) -> str:
+        """The template of the names in use."""
+        return self.histogram_name_template if self.use_bumpnet_naming else _PLAIN_TEMPLATE
 
 
 # (section, key, its entry in `paths`)
@@ -531,7 +781,8 @@ class Config(Block):
             )
             raise ValueError(msg)
         grid = self.post_processing_task_config.peak_detection_bin_width_gev
-        for width in self.histogram_creation_task_config.bin_width_gev:
+        histograms = self.histogram_creation_task_config
+        for width in histograms.bin_width_gev if histograms.binning == "fixed" else ():
             if not is_multiple(grid, width):
                 msg = (
                     f"histogram_creation_task_config.bin_width_gev: {width} does not divide "
@@ -615,6 +866,8 @@ def _block_at(location: tuple[int | str, ...]) -> type[Block] | None:
     """Return the model of the block that a validator's location points into."""
     model: type[Block] = Config
     for part in location:
+        if isinstance(part, int):  # a place in a list of blocks
+            continue
         field = model.model_fields.get(str(part))
         if field is None:
             return None
@@ -710,9 +963,72 @@ def load(path: Path, overrides: Mapping[str, Mapping[str, object]] | None = None
     return from_dict(data, where=str(path), folder=path.parent)
 
 
+# Keys, of whatever block, that cannot change what a stage makes: where things lie and what they are
+# called, how fast and how loud the work is, and what is judged anew in every run.
+_WITHOUT_EFFECT = frozenset(
+    {
+        "input_dir",
+        "output_dir",
+        "output_path",
+        "file_urls_path",
+        "jobs_logs_path",
+        "output_filename",
+        "chunk_yield_threshold_bytes",
+        "max_failed_file_fraction",
+        "show_progress_bar",
+        "parallel_processes",
+        "threads",
+        "count_retries_failed_files",
+        "fetching_metadata_timeout",
+    }
+)
+_ALL: tuple[str, ...] = ()
+# What each stage reads of the configuration: block -> keys, `_ALL` for all with an effect.
+_READ_BY: dict[str, dict[str, tuple[str, ...]]] = {
+    "fetching": {
+        "parsing_task_config": (
+            "release_years",
+            "demo_events",
+            "local_files",
+            "possible_data_tree_names",
+            "combine_releases",
+        )
+    },
+    "parsing": {
+        "parsing_task_config": _ALL,
+        # A file without a type that masses need counts as failed.
+        "mass_calculation_task_config": ("objects_to_calculate", "final_state_objects"),
+    },
+    "mass_calculating": {
+        "mass_calculation_task_config": _ALL,
+        "post_processing_task_config": ("peak_detection_bin_width_gev", "max_mass_gev"),
+    },
+    "post_processing": {"post_processing_task_config": _ALL},
+    "histogram_creation": {"histogram_creation_task_config": _ALL},
+}
+
+
+def result_keys(config: Config, stage: str) -> dict[str, dict[str, Any]]:
+    """Return what a stage's result depends on in the configuration: block -> key -> value."""
+    values = config.model_dump(mode="json")
+    return {
+        block: {
+            key: value
+            for key, value in values[block].items()
+            if (key in keys if keys else key not in _WITHOUT_EFFECT)
+        }
+        for block, keys in _READ_BY[stage].items()
+    }
+
+
 def digest(config: Config, *stages: str) -> str:
-    """Return the SHA-256 of what the results of these stages depend on."""
-    text = config.model_dump_json(exclude={"run_metadata", "tasks", "paths"})
+    """Return the SHA-256 of what the results of these stages, or of all, depend on.
+
+    What a stage reads of others' output is not in it: two runs of the same digest and the same
+    inputs have the same results.
+    """
+    relevant = {stage: result_keys(config, stage) for stage in stages or _READ_BY}
+    text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -724,9 +1040,12 @@ def to_yaml(config: Config) -> str:
 def json_schema() -> str:
     """Return the JSON schema of a configuration file, for editors: every key is optional there."""
     schema = Config.model_json_schema()
+    # Stage paths have their default in `paths`; a test window is the window unless it is given.
+    filled_in = {*Config.model_fields, *(key for _, key, _ in _STAGE_PATHS), "test_window_gev"}
     for definition in (schema, *schema["$defs"].values()):
-        # Stage paths have their default in `paths`, so nothing is required of a file.
-        definition.pop("required", None)
+        required = [key for key in definition.pop("required", ()) if key not in filled_in]
+        if required:
+            definition["required"] = required
     schema["patternProperties"] = {"^(names$|x-)": True}
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -111,9 +111,71 @@ class Combination:
         """How many objects are summed."""
         return sum(window.count for window in self.windows)
 
+    @property
+    def content(self) -> tuple[tuple[str, int], ...]:
+        """How many objects of each type, whatever their ranks: (letter, count) in table order."""
+        return tuple((window.letter, window.count) for window in self.windows)
+
     def exists_in(self, final_state: FinalState) -> bool:
         """Whether every event of the final state has all the objects."""
         return all(final_state.count(window.letter) >= window.stop for window in self.windows)
+
+
+@dataclass(frozen=True)
+class CombinationPattern:
+    """The combinations that a rule is for: exactly one (`e0e1`), or all of a content (`2e`)."""
+
+    content: tuple[tuple[str, int], ...]
+    exactly: Combination | None = None
+
+    def __str__(self) -> str:
+        """Return for example `e0e1`, or `2e1j` where the ranks do not matter."""
+        if self.exactly is not None:
+            return str(self.exactly)
+        return "".join(f"{count}{letter}" for letter, count in self.content)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `e0e1`, or `2e1j`: any two electrons and any jet.
+
+        Raises:
+            ValueError: `text` is neither, or names fewer than two objects.
+        """
+        if text[:1].isalpha():
+            combination = Combination.parse(text)
+            pattern = cls(combination.content, combination)
+        else:
+            content = tuple((letter, int(count)) for count, letter in _COUNT.findall(text))
+            pattern = cls(content)
+            is_sound = all(count for _, count in content)
+            if not is_sound or not _in_table_order([letter for letter, _ in content]):
+                pattern = cls(())
+        if str(pattern) != text or not text:
+            msg = (
+                f"{text!r} names no combination: expected ranks of types in the order "
+                f"{' '.join(LETTERS)}, for example 'e0e1', or their numbers, for example '2e1j'"
+            )
+            raise ValueError(msg)
+        if sum(count for _, count in pattern.content) < _FEWEST_OBJECTS:
+            msg = f"{text!r} names a single object, which has no invariant mass; name two or more"
+            raise ValueError(msg)
+        return pattern
+
+    def matches(self, combination: Combination) -> bool:
+        """Whether the rule is for this combination."""
+        if self.exactly is not None:
+            return combination == self.exactly
+        return combination.content == self.content
+
+    def shares(self, other: Self) -> bool:
+        """Whether there is a combination that both match."""
+        if self.exactly is not None and other.exactly is not None:
+            return self.exactly == other.exactly
+        return self.content == other.content
+
+
+# One object has no invariant mass of interest.
+_FEWEST_OBJECTS = 2
 
 
 @dataclass(frozen=True, order=True)
@@ -141,9 +203,16 @@ class Channel:
         return cls(FinalState.parse(final_state), Combination.parse(combination))
 
 
-def mass_histogram_name(channel: Channel, bin_width_gev: float, *, bumpnet: bool) -> str:
-    """Return the key of a channel's histogram; with `bumpnet` in the form that BumpNet knows."""
-    width = float(bin_width_gev)
-    if not bumpnet:
-        return f"{channel.combination}_{channel.final_state}_{width}"
-    return f"mass_{channel.combination}_cat_{channel.final_state.category}_width_{width}"
+def mass_histogram_name(channel: Channel, width: str, *, template: str, prefix: str = "") -> str:
+    """Return the key of a channel's histogram.
+
+    `width` is what names say of the bins: `10.0`, or `res`. The template's fields are `prefix`,
+    `combination`, `category`, `final_state` and `width`.
+    """
+    return template.format(
+        prefix=prefix,
+        combination=channel.combination,
+        category=channel.final_state.category,
+        final_state=channel.final_state,
+        width=width,
+    )

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 from schemas.inputs import Sample
 from schemas.reports import ClassCounts
+
+
+class ResonanceTest(BaseModel):
+    """One known resonance in one channel. Windows in GeV, on the grid."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    action: Literal["floor", "veto"]
+    window_gev: tuple[float, float]
+    """What is removed, or below whose upper edge everything is."""
+    test_window_gev: tuple[float, float]
+    """Where it was looked for."""
+    entries: int
+    """Masses in the test window."""
+    background: float
+    """Masses expected there without a peak, from the neighbouring windows; at least 1."""
+    significance: float
+    """(entries - background) / sqrt(background)."""
+    excess: float
+    """(entries - background) / background."""
+    detected: bool
+    """Whether both are large enough."""
+    removed: bool
+    """Whether it was acted on; false is left in."""
 
 
 class ChannelPlan(BaseModel):
@@ -13,16 +40,22 @@ class ChannelPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    entries: int
-    """Masses before post-processing: the population of the final state."""
+    population: int
+    """Masses before post-processing: the events of the final state."""
+    resonances: tuple[ResonanceTest, ...] = ()
+    """The known resonances that were looked for, in the order of the rules."""
+    floor_gev: float | None = None
+    """Everything below is removed, because of a resonance; null where nothing is."""
+    vetoes_gev: tuple[tuple[float, float], ...] = ()
+    """Windows that are removed, rising; they do not touch one another."""
     peak_gev: float | None
     """Lower edge of the peak's bin; null where the channel is dropped."""
     low_gev: float
-    """Main entries lie from here."""
+    """The turn-on edge: main entries lie from here."""
     high_gev: float | None
-    """Main entries lie below; null where no tail was split off."""
+    """The outlier edge: main entries lie below; null where no tail was split off."""
     last_gev: float
-    """Upper edge of the last filled bin of the grid."""
+    """Upper edge of the last bin of the grid that has main entries or a tail."""
     classes: ClassCounts
     """Entries per class."""
     dropped: str | None

@@ -191,6 +191,10 @@ class ClassCounts(_Report):
     """Beyond the first empty bin above the peak: outliers."""
     overflow: int = 0
     """At or above the end of the grid: outliers."""
+    floor: int = 0
+    """Below the upper edge of a known resonance: removed."""
+    veto: int = 0
+    """In the window of a known resonance: removed."""
     turn_on: int = 0
     """Below the peak: removed."""
 
@@ -202,7 +206,7 @@ class ClassCounts(_Report):
     @property
     def removed(self) -> int:
         """What is stored nowhere."""
-        return self.turn_on
+        return self.floor + self.veto + self.turn_on
 
     @property
     def total(self) -> int:
@@ -235,19 +239,37 @@ class PostProcessingReport(ChunkReport):
         return self
 
 
+def check_classes(where: str, channel: str, planned: ClassCounts, found: ClassCounts) -> None:
+    """Raise DataError unless each class of a channel has the masses that its spectrum promises."""
+    if planned != found:
+        for name in ClassCounts.model_fields:
+            what = f"{name} of {channel}, by spectrum and by mass"
+            _must_equal(where, what, getattr(planned, name), getattr(found, name))
+
+
 class HistogramReport(_Report):
     """The histograms of one sample."""
 
     sample: Sample
     channels: int
     histograms: int
+    """Histograms of main masses, over all channels and bin widths."""
+    roi_copies: int = 0
+    """How many of them were written a second time for BumpNet."""
+    rejected: dict[str, str] = {}
+    """Why the others were not, by name."""
+    unprocessed: int = 0
+    """Histograms of all masses of a channel."""
+    rounded: int = 0
+    """Histograms with a bin too full for the ROOT class to hold it exactly."""
     masses_in: int
     """Masses read, over all channels."""
     entries: dict[str, int]
     """Entries filled, per bin width; every width holds every mass once."""
     overflow: int
     """Masses counted but not filled: at or above the end of the grid."""
-    output: Output
+    outputs: tuple[Output, ...]
+    """One file, or one per final state."""
 
     def check(self, masses_planned: int) -> Self:
         """Return the report itself, if every planned mass is filled once per bin width.

@@ -1,35 +1,31 @@
-"""im_arrays_processed/ -> histograms/: one ROOT histogram per channel and bin width."""
+"""im_arrays_processed/ -> histograms/: ROOT histograms per channel and bin width."""
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
 
-import numpy as np
-
-from schemas.config import DEMO, Config, digest
+from schemas.config import Config, digest
+from schemas.errors import DataError
 from schemas.inputs import Sample, Slice
-from schemas.labels import Channel, mass_histogram_name
 from schemas.plan import Plan
-from schemas.reports import HistogramReport, PostProcessingReport, SliceReport
+from schemas.reports import HistogramReport, MassReport, PostProcessingReport, SliceReport
 from services import barriers
-from services.calculations.objects import Array, Integers
-from services.calculations.spectra import Grid, fill
+from services.calculations.filling import main_bins, unprocessed_bins
+from services.calculations.spectra import Grid
 from services.chunks import digest_of
+from services.histogram_writing import Filled, SampleHistograms, write_sample
 from services.monitoring import peak_memory_bytes
 from services.run_directory import RunDirectory, arrays_folder, chunk_report, slice_report
 from services.storage import reports
 from services.storage.arrays import read_array
-from services.storage.atomic import appearing
-from services.storage.histograms import MassHistogram, write_histograms
+from services.storage.histograms import LARGEST_EXACT
 from services.workers import Workers
 
 log = logging.getLogger(__name__)
-
-LICENCE = "CC0-1.0, as the open data it is made from"
 
 
 def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> SliceReport:
@@ -44,168 +40,128 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         paths.histograms_input, "post_processing", part, config.run_metadata.barrier_wait_seconds
     )
     chunks = [name for summary in processed for name in summary.chunks]
-    plan = reports.read(paths.histograms_input / paths.plan_file.name, Plan)
-    filled: dict[Sample, dict[str, _Filling]] = {}
-    sources: dict[Sample, set[str]] = {}
-    for chunk in chunks:
-        source = reports.read(chunk_report(paths.histograms_input, chunk), PostProcessingReport)
-        sample = source.sample
-        sources.setdefault(sample, set()).add(source.source)
-        fillings = filled.setdefault(sample, prepare(config, plan, sample))
-        fill_chunk(config, paths, chunk, plan, fillings)
-    written = [
-        _write(config, paths, part, sample, fillings, sources[sample])
-        for sample, fillings in filled.items()
-    ]
-    summary = SliceReport(
-        stage="histogram_creation",
-        slice_index=part.index,
-        slice_total=part.total,
-        chunks=tuple(chunks),
-        inputs=digest_of(digest(config, "histogram_creation"), [r.content for r in processed]),
-        content=digest_of([report.output.sha256 for report in written]),
-        seconds=time.monotonic() - started,
-        peak_memory_bytes=peak_memory_bytes(),
-        samples=tuple(filled),
-        taken={
-            "channels": sum(report.channels for report in written),
-            "masses": sum(report.masses_in for report in written),
-        },
-        made={"histograms": sum(report.histograms for report in written)},
-        lost={"overflow": sum(report.overflow for report in written)},
-        histograms=tuple(written),
-    )
+    plan_file = paths.histograms_input / paths.plan_file.name
+    plan = reports.read(plan_file, Plan)
+    groups = [tuple(chunks[first :: workers.n_workers]) for first in range(workers.n_workers)]
+    filled: dict[Sample, SampleHistograms] = {}
+    for outcome in workers.map(
+        partial(fill_chunks, config, paths, plan_file), [group for group in groups if group]
+    ):
+        if outcome.result is None:
+            msg = f"histogram_creation: {outcome.died}; give the job more memory"
+            raise DataError(msg)
+        for sample, counted in outcome.result.items():
+            if sample not in filled:
+                filled[sample] = prepare(config, plan, sample)
+            filled[sample] += counted
+    for of_sample in filled.values():
+        of_sample.inputs.append(reports.describe(plan_file))
+    written = [write_sample(config, paths, part, filled[sample]) for sample in sorted(filled)]
+    summary = _summarise(config, part, processed, written, time.monotonic() - started)
     reports.write(slice_report(paths.histograms, part), summary, part)
     return summary
 
 
-@dataclass
-class _Filling:
-    """The counts of one channel, per bin width, while chunks are added."""
-
-    planned: int
-    low_gev: float
-    high_gev: float
-    counts: dict[float, Integers]
-    sum_m: float = 0.0
-    sum_m2: float = 0.0
-    masses_in: int = 0
-    overflow: int = 0
-
-    def add(self, masses: Array, grid: Grid) -> None:
-        """Count masses in GeV, shape (n,); overflow is counted but not filled."""
-        self.masses_in += len(masses)
-        inside = masses[grid.bins(masses) < grid.n_bins]
-        self.overflow += len(masses) - len(inside)
-        exact = inside.astype(np.float64)
-        self.sum_m += float(exact.sum())
-        self.sum_m2 += float(np.square(exact).sum())
-        for width, counts in self.counts.items():
-            first_bin = round(self.low_gev / width)
-            np.add(counts, fill(inside, width, first_bin, len(counts)), out=counts)
-
-
-def prepare(config: Config, plan: Plan, sample: Sample) -> dict[str, _Filling]:
-    """Return empty histograms of every kept channel; their edges come from the plan alone."""
+def prepare(config: Config, plan: Plan, sample: Sample) -> SampleHistograms:
+    """Return empty histograms of a sample; their edges come from plan and configuration alone."""
     histograms = config.histogram_creation_task_config
-    fillings = {}
-    for name, decided in plan.kept(sample).items():
-        high, planned = decided.end_gev, decided.classes.main
-        if not histograms.exclude_outliers:
-            high, planned = decided.last_gev, planned + decided.classes.outliers
-        counts = {
-            width: np.zeros(round((high - decided.low_gev) / width), dtype=np.int64)
-            for width in histograms.bin_width_gev
-        }
-        fillings[name] = _Filling(planned, decided.low_gev, high, counts)
-    return fillings
+    everything = (
+        unprocessed_bins(plan, sample, histograms) if histograms.also_save_unprocessed else {}
+    )
+    return SampleHistograms(
+        sample=sample,
+        main=Filled.empty(main_bins(plan, sample, histograms)),
+        unprocessed=Filled.empty(everything),
+    )
+
+
+def fill_chunks(
+    config: Config, paths: RunDirectory, plan_file: Path, chunks: Sequence[str]
+) -> dict[Sample, SampleHistograms]:
+    """Return the counts of some chunks together, per sample.
+
+    Raises:
+        DataError: a chunk is damaged.
+    """
+    plan = reports.read(plan_file, Plan)
+    filled: dict[Sample, SampleHistograms] = {}
+    for chunk in chunks:
+        source = reports.read(chunk_report(paths.histograms_input, chunk), PostProcessingReport)
+        if source.sample not in filled:
+            filled[source.sample] = prepare(config, plan, source.sample)
+        of_sample = filled[source.sample]
+        of_sample.sources.add(source.source)
+        of_sample.inputs.append(source.output)
+        fill_chunk(config, paths, chunk, plan, of_sample)
+    return filled
 
 
 def fill_chunk(
-    config: Config,
-    paths: RunDirectory,
-    chunk: str,
-    plan: Plan,
-    fillings: Mapping[str, _Filling],
+    config: Config, paths: RunDirectory, chunk: str, plan: Plan, filled: SampleHistograms
 ) -> None:
     """Add the masses of one chunk.
 
     Raises:
-        DataError: an array is damaged.
+        DataError: an array is damaged, or masses that are asked for unprocessed are not there.
     """
     grid = Grid(plan.bin_width_gev, round(plan.max_mass_gev / plan.bin_width_gev))
-    threshold = config.parsing_task_config.chunk_yield_threshold_bytes
-    folder = arrays_folder(paths.histograms_input, chunk)
-    endings = ["main"]
+    n_bytes = config.parsing_task_config.chunk_yield_threshold_bytes
+    endings = ["_main"]
     if not config.histogram_creation_task_config.exclude_outliers:
-        endings.append("outliers")
-    for name, filling in fillings.items():
+        endings.append("_outliers")
+    _fill(filled.main, arrays_folder(paths.histograms_input, chunk), endings, grid, n_bytes)
+    if filled.unprocessed.bins:
+        # Without its report, a chunk's masses are not whole.
+        reports.read(chunk_report(paths.processing_input, chunk), MassReport)
+        _fill(filled.unprocessed, arrays_folder(paths.processing_input, chunk), [""], grid, n_bytes)
+
+
+def _fill(filled: Filled, folder: Path, endings: Iterable[str], grid: Grid, n_bytes: int) -> None:
+    for name, counts in filled.counts.items():
         for ending in endings:
-            for masses in read_array(folder, f"{name}_{ending}", threshold):
-                filling.add(masses, grid)
+            for masses in read_array(folder, f"{name}{ending}", n_bytes):
+                counts.fill(masses, filled.bins[name], grid)
 
 
-def _write(
+def _summarise(
     config: Config,
-    paths: RunDirectory,
     part: Slice,
-    sample: Sample,
-    fillings: Mapping[str, _Filling],
-    sources: set[str],
-) -> HistogramReport:
-    path = paths.histogram_file(sample)
-    with appearing(path, part) as temporary:
-        write_histograms(
-            temporary, _histograms(config, sample, fillings, sources), _about(sources, sample)
+    processed: Sequence[SliceReport],
+    written: Sequence[HistogramReport],
+    seconds: float,
+) -> SliceReport:
+    notes = []
+    rounded = sum(report.rounded for report in written)
+    kind = config.histogram_creation_task_config.histogram_type
+    if rounded:
+        notes.append(
+            f"{rounded:,} histograms have bins of more than {LARGEST_EXACT[kind]:,} entries, which "
+            f"{kind} rounds; histogram_type: TH1D keeps them exact"
         )
-    widths = config.histogram_creation_task_config.bin_width_gev
-    return HistogramReport(
-        sample=sample,
-        channels=len(fillings),
-        histograms=len(fillings) * len(widths),
-        masses_in=sum(filling.masses_in for filling in fillings.values()),
-        entries={
-            str(width): sum(int(f.counts[width].sum()) for f in fillings.values())
-            for width in widths
+        log.warning("histogram_creation: %s", notes[-1])
+    return SliceReport(
+        stage="histogram_creation",
+        slice_index=part.index,
+        slice_total=part.total,
+        chunks=tuple(chunk for report in processed for chunk in report.chunks),
+        inputs=digest_of(digest(config, "histogram_creation"), [r.content for r in processed]),
+        content=digest_of([o.sha256 for report in written for o in report.outputs]),
+        seconds=seconds,
+        peak_memory_bytes=peak_memory_bytes(),
+        samples=tuple(report.sample for report in written),
+        taken={
+            "channels": sum(report.channels for report in written),
+            "masses": sum(report.masses_in for report in written),
         },
-        overflow=sum(filling.overflow for filling in fillings.values()),
-        output=reports.describe(path),
-    ).check(sum(filling.planned for filling in fillings.values()))
-
-
-def _histograms(
-    config: Config, sample: Sample, fillings: Mapping[str, _Filling], sources: set[str]
-) -> Iterator[MassHistogram]:
-    use_bumpnet_naming = config.histogram_creation_task_config.use_bumpnet_naming
-    for name, filling in fillings.items():
-        channel = Channel.parse(name)
-        title = f"{channel.combination} in {channel.final_state}{_remark(sources, sample)}"
-        for width, counts in filling.counts.items():
-            yield MassHistogram(
-                name=mass_histogram_name(channel, width, bumpnet=use_bumpnet_naming),
-                title=title,
-                low=filling.low_gev,
-                high=filling.high_gev,
-                counts=counts,
-                sum_m=filling.sum_m,
-                sum_m2=filling.sum_m2,
-            )
-
-
-def _remark(sources: set[str], sample: Sample) -> str:
-    if DEMO in sources:
-        return " (generated, not data)"
-    return " (simulation, unweighted)" if sample is Sample.SIMULATION else ""
-
-
-def _about(sources: set[str], sample: Sample) -> str:
-    return json.dumps(
-        {
-            "content": f"invariant-mass histograms{_remark(sources, sample)}",
-            "sources": sorted(sources),
-            "sample": sample.value,
-            "energies": "GeV",
-            "licence": LICENCE,
+        made={
+            "histograms": sum(report.histograms for report in written),
+            "ROI copies": sum(report.roi_copies for report in written),
+            "unprocessed": sum(report.unprocessed for report in written),
         },
-        indent=1,
+        lost={
+            "overflow": sum(report.overflow for report in written),
+            "rejected for BumpNet": sum(len(report.rejected) for report in written),
+        },
+        histograms=tuple(written),
+        notes=tuple(notes),
     )

@@ -73,7 +73,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     )
     show = config.parsing_task_config.show_progress_bar
     made, n_kept = make_or_keep(stage, tasks, workers, show=show)
-    _write_sums(paths, part, made)
+    _write_sums(config, paths, part, made)
     summary = SliceReport(
         stage="mass_calculating",
         slice_index=part.index,
@@ -167,7 +167,7 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
                 if arrays.held_bytes >= threshold:
                     arrays.flush()
     with appearing(chunk_spectra(paths.masses, source.chunk), part) as temporary:
-        write_spectra(temporary, spectra.total())
+        write_spectra(temporary, spectra.total(), grid)
     report = _report(config, task, arrays, time.monotonic() - started)
     reports.write(chunk_report(paths.masses, source.chunk), report, part)
     return report
@@ -205,12 +205,15 @@ def _report(config: Config, task: ChunkTask, arrays: ArrayFolder, seconds: float
     ).check_channels(expected, lengths)
 
 
-def _write_sums(paths: RunDirectory, part: Slice, made: Sequence[MassReport]) -> None:
+def _write_sums(
+    config: Config, paths: RunDirectory, part: Slice, made: Sequence[MassReport]
+) -> None:
+    grid = Grid.of(config.post_processing_task_config)
     for sample in dict.fromkeys(report.sample for report in made):
         total = add_spectra(
-            read_spectra(chunk_spectra(paths.masses, report.chunk))
+            read_spectra(chunk_spectra(paths.masses, report.chunk), grid)
             for report in made
             if report.sample is sample
         )
         with appearing(summed_spectra(paths.masses, part, sample), part) as temporary:
-            write_spectra(temporary, total)
+            write_spectra(temporary, total, grid)

@@ -166,7 +166,7 @@ def describe_counts(counts: dict[str, int]) -> str:
 
 
 def closing_table(done: Sequence[SliceReport]) -> str:
-    """Return the table that a run ends with: stage, seconds, in, out, lost."""
+    """Return the table that a run ends with: stage, seconds, in, out, lost; then the notes."""
     header = ("stage", "seconds", "in", "out", "lost")
     rows = [
         (
@@ -183,4 +183,5 @@ def closing_table(done: Sequence[SliceReport]) -> str:
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
         for row in [header, *rows]
     ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+    notes = [f"{report.stage}: {note}" for report in done for note in report.notes]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *notes])

@@ -13,26 +13,29 @@ from functools import partial
 import numpy as np
 
 from schemas.config import Config, PostProcessing, digest
+from schemas.errors import DataError
 from schemas.inputs import Sample, Slice
 from schemas.labels import Channel
-from schemas.plan import ChannelPlan, Plan
-from schemas.reports import ClassCounts, MassReport, PostProcessingReport, SliceReport
-from services import barriers
-from services.calculations.objects import Integers
-from services.calculations.spectra import (
-    Cuts,
-    Grid,
-    Spectra,
-    add_spectra,
-    count_classes,
-    decide_cuts,
+from schemas.plan import Plan, ResonanceTest
+from schemas.reports import (
+    ClassCounts,
+    MassReport,
+    PostProcessingReport,
+    SliceReport,
+    check_classes,
 )
+from services import barriers
+from services.calculations.objects import Array
+from services.calculations.planning import make_plan
+from services.calculations.resonances import summarise
+from services.calculations.spectra import Cuts, Grid, Spectra, add_spectra, count_classes
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
 from services.monitoring import peak_memory_bytes
 from services.run_directory import (
     RunDirectory,
     arrays_folder,
     chunk_report,
+    chunk_spectra,
     slice_report,
     summed_spectra,
 )
@@ -66,7 +69,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         part,
         config.run_metadata.barrier_wait_seconds,
     )
-    cuts, plan = make_plan(processing, _sum_spectra(paths, computed))
+    cuts, plan = make_plan(processing, _sum_spectra(processing, paths, computed))
     reports.write(paths.plan_file, plan, part)
     write_text(paths.channel_table, channel_table(plan), part)
     settings = digest(config, "post_processing")
@@ -104,13 +107,22 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         samples=tuple(dict.fromkeys(report.sample for report in made)),
         taken={"masses": sum(report.masses_in for report in made)},
         made={"main": total.main, "outliers": total.outliers},
-        lost={"turn-on": total.turn_on, "channels dropped": len(dropped)},
+        lost={
+            "below resonances": total.floor,
+            "in vetoes": total.veto,
+            "turn-on": total.turn_on,
+            "channels dropped": len(dropped),
+        },
+        notes=resonance_notes(processing, plan),
     )
     reports.write(slice_report(paths.processed, part), summary, part)
     return summary
 
 
-def _sum_spectra(paths: RunDirectory, computed: Sequence[SliceReport]) -> dict[Sample, Spectra]:
+def _sum_spectra(
+    processing: PostProcessing, paths: RunDirectory, computed: Sequence[SliceReport]
+) -> dict[Sample, Spectra]:
+    grid = Grid.of(processing)
     summed = {}
     for sample in Sample:
         parts = [
@@ -119,46 +131,13 @@ def _sum_spectra(paths: RunDirectory, computed: Sequence[SliceReport]) -> dict[S
             if sample in summary.samples
         ]
         files = [summed_spectra(paths.processing_input, part, sample) for part in parts]
-        summed[sample] = add_spectra(read_spectra(file) for file in files)
+        summed[sample] = add_spectra(read_spectra(file, grid) for file in files)
     return summed
 
 
-def make_plan(
-    processing: PostProcessing, spectra: Mapping[Sample, Spectra]
-) -> tuple[dict[Sample, dict[str, Cuts]], Plan]:
-    """Decide the cuts of every channel from the spectra of the whole run."""
-    grid = Grid.of(processing)
-    cuts: dict[Sample, dict[str, Cuts]] = {}
-    channels: dict[Sample, dict[str, ChannelPlan]] = {}
-    for sample, of_sample in spectra.items():
-        cuts[sample] = {}
-        channels[sample] = {}
-        for position, channel in enumerate(of_sample.channels):
-            spectrum = of_sample.dense(position, grid)
-            decided = decide_cuts(spectrum, processing)
-            cuts[sample][channel] = decided
-            channels[sample][channel] = _describe(spectrum, decided, grid)
-    return cuts, Plan(
-        bin_width_gev=grid.width, max_mass_gev=processing.max_mass_gev, channels=channels
-    )
-
-
-def _describe(spectrum: Integers, cuts: Cuts, grid: Grid) -> ChannelPlan:
-    filled = np.flatnonzero(spectrum[:-1])
-    return ChannelPlan(
-        entries=int(spectrum.sum()),
-        peak_gev=None if cuts.peak is None else cuts.peak * grid.width,
-        low_gev=cuts.low * grid.width,
-        high_gev=None if cuts.high is None else cuts.high * grid.width,
-        last_gev=(int(filled[-1]) + 1) * grid.width if len(filled) else 0.0,
-        classes=count_classes(spectrum, cuts, grid),
-        dropped="no peak" if cuts.peak is None else None,
-    )
-
-
 _TABLE_HEADER = (
-    "sample final_state combination entries peak_gev low_gev high_gev "
-    "main tail overflow turn_on dropped"
+    "sample final_state combination population peak_gev low_gev high_gev last_gev floor_gev "
+    "vetoes_gev tested detected left_in main tail overflow floor veto turn_on dropped"
 )
 
 
@@ -170,17 +149,32 @@ def channel_table(plan: Plan) -> str:
     for sample, channels in plan.channels.items():
         for name, decided in channels.items():
             channel = Channel.parse(name)
-            edges = (decided.peak_gev, decided.low_gev, decided.high_gev)
+            edges = (
+                *(decided.peak_gev, decided.low_gev, decided.high_gev, decided.last_gev),
+                decided.floor_gev,
+            )
             counts = decided.classes
             writer.writerow(
                 [
-                    *(sample.value, channel.final_state, channel.combination, decided.entries),
+                    *(sample.value, channel.final_state, channel.combination, decided.population),
                     *("" if edge is None else edge for edge in edges),
-                    *(counts.main, counts.tail, counts.overflow, counts.turn_on),
+                    " ".join(f"{low}-{high}" for low, high in decided.vetoes_gev),
+                    " ".join(map(_in_table, decided.resonances)),
+                    " ".join(test.name for test in decided.resonances if test.detected),
+                    " ".join(test.name for test in decided.resonances if not test.removed),
+                    *(counts.main, counts.tail, counts.overflow),
+                    *(counts.floor, counts.veto, counts.turn_on),
                     decided.dropped or "",
                 ]
             )
     return text.getvalue()
+
+
+def _in_table(test: ResonanceTest) -> str:
+    return (
+        f"{test.name}:n={test.entries}:b={test.background:.1f}:significance="
+        f"{test.significance:.1f}:excess={test.excess:.3f}"
+    )
 
 
 def split_chunk(
@@ -189,7 +183,7 @@ def split_chunk(
     """Split the arrays of one chunk into `{channel}_main` and `{channel}_outliers`, and report.
 
     Raises:
-        DataError: an array is damaged.
+        DataError: an array is damaged, or its masses are not those of the chunk's spectra.
         StorageError: the output cannot be written.
     """
     started = time.monotonic()
@@ -199,24 +193,29 @@ def split_chunk(
     grid = Grid.of(config.post_processing_task_config)
     threshold = task.threshold_bytes
     read_from = arrays_folder(paths.processing_input, source.chunk)
-    counts: dict[str, int] = dict.fromkeys(ClassCounts.model_fields, 0)
-    n_masses = 0
+    counted = read_spectra(chunk_spectra(paths.processing_input, source.chunk), grid)
+    names = list_arrays(read_from)
+    if names != counted.channels:
+        stray = sorted({*names} ^ {*counted.channels})
+        msg = (
+            f"{read_from}: expected one array for each channel of the chunk's spectra, found "
+            f"{stray[0]} in only one of both; make the masses again"
+        )
+        raise DataError(msg)
+    total = ClassCounts()
     with (
         appearing(arrays_folder(paths.processed, source.chunk), part, folder=True) as temporary,
         ArrayFolder(temporary) as arrays,
     ):
-        for name, decided in cuts.items():
+        for position, name in enumerate(names):
+            found = ClassCounts()
             for masses in read_array(read_from, name, threshold):
-                classes = decided.classes(grid.bins(masses), grid)
-                for of_class, mask in classes.items():
-                    counts[of_class] += int(np.count_nonzero(mask))
-                outliers = classes["tail"] | classes["overflow"]
-                n_masses += len(masses)
-                for ending, mask in (("main", classes["main"]), ("outliers", outliers)):
-                    if mask.any():
-                        arrays.append(f"{name}_{ending}", masses[mask])
+                found += _split(name, masses, cuts[name], grid, arrays)
                 if arrays.held_bytes >= threshold:
                     arrays.flush()
+            planned = count_classes(counted.dense(position, grid), cuts[name], grid)
+            check_classes(f"post-processing of {source.chunk}", name, planned, found)
+            total += found
     report = PostProcessingReport(
         chunk=source.chunk,
         inputs=task.inputs,
@@ -225,9 +224,34 @@ def split_chunk(
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory_bytes(),
         output=arrays.output(source.chunk),
-        channels=len(cuts),
-        masses_in=n_masses,
-        classes=ClassCounts(**counts),
+        channels=len(names),
+        masses_in=total.total,
+        classes=total,
     ).check(source.masses)
     reports.write(chunk_report(paths.processed, source.chunk), report, part)
     return report
+
+
+def _split(name: str, masses: Array, cuts: Cuts, grid: Grid, arrays: ArrayFolder) -> ClassCounts:
+    """Append a channel's masses to its main and outlier arrays, and return the classes of all."""
+    classes = cuts.classes(grid.bins(masses), grid)
+    outliers = classes["tail"] | classes["overflow"]
+    for ending, mask in (("main", classes["main"]), ("outliers", outliers)):
+        if mask.any():
+            arrays.append(f"{name}_{ending}", masses[mask])
+    return ClassCounts(**{of: int(np.count_nonzero(mask)) for of, mask in classes.items()})
+
+
+# How many of the channels in which a resonance was left are named; the plan names all.
+_NAMED_CHANNELS = 5
+
+
+def resonance_notes(processing: PostProcessing, plan: Plan) -> tuple[str, ...]:
+    """Return one sentence per known resonance: where it was tested, removed and left in."""
+    tested = (
+        (name, test)
+        for channels in plan.channels.values()
+        for name, decided in channels.items()
+        for test in decided.resonances
+    )
+    return summarise(processing.known_resonances, tested, _NAMED_CHANNELS)

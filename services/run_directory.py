@@ -60,10 +60,11 @@ class RunDirectory:
         """What post-processing decided for every channel, for people."""
         return self.processed / "channels.csv"
 
-    def histogram_file(self, sample: Sample) -> Path:
-        """Return the ROOT file of a sample's histograms."""
+    def histogram_file(self, sample: Sample, final_state: str | None = None) -> Path:
+        """Return the ROOT file of a sample's histograms, or of those of one final state."""
         name = Path(self.output_filename)
-        return self.histograms / f"{name.stem}{sample.suffix}{name.suffix}"
+        of_state = "" if final_state is None else f"_{final_state}"
+        return self.histograms / f"{name.stem}{of_state}{sample.suffix}{name.suffix}"
 
 
 def _of_batch(part: Slice) -> str:

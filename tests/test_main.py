@@ -18,8 +18,11 @@ CHECKOUT = Path(__file__).parents[1]
         (["--dry-run", "--merge-only"], "--dry-run and --merge-only exclude one another"),
         (["--batch-job-index", "1"], "need one another; give both"),
         (["--batch-job-index", "4", "--total-batch-jobs", "3"], "from 1 to 3"),
-        (["--merge-only"], "--merge-only needs the run it works on; give --run-dir DIR"),
-        (["--plots-only", "--run-dir", "x", "--tasks", "parsing"], "leave out --tasks"),
+        (["--merge-only"], "--merge-only needs --run-dir; give both"),
+        (
+            ["--plots-only", "--run-dir", "x", "--tasks", "parsing"],
+            "--plots-only leaves no room for --tasks",
+        ),
         (["--tasks", "parse"], "--tasks: 'parse' is not a task; did you mean 'parsing'?"),
         (["--tasks", ","], "no task is enabled"),
     ],

@@ -75,56 +75,67 @@ class SpectrumSum:
         self._number: dict[str, int] = {}
         self._pieces: list[tuple[Integers, Integers]] = []
         self._held = 0
+        self._most = self._COMPACT_AT
 
     _COMPACT_AT = 4_000_000
 
     def _add(self, keys: Integers, counts: Integers) -> None:
         self._pieces.append((keys, counts))
         self._held += len(keys)
-        if self._held > self._COMPACT_AT:
+        if self._held > self._most:
             self._pieces = [self._summed()]
             self._held = len(self._pieces[0][0])
+            # Twice what is left: however large the sum, it is not made anew for every piece.
+            self._most = max(self._COMPACT_AT, 2 * self._held)
 
     def add_masses(self, channel: str, masses: Array, grid: Grid) -> None:
         """Count masses in GeV, shape (n,), of a channel."""
         counts = np.bincount(grid.bins(masses))
         filled = np.flatnonzero(counts)
-        self._add(self._keys(channel, filled), counts[filled])
+        self._add((self._number_of(channel) << 32) + filled, counts[filled])
 
     def add(self, spectra: Spectra) -> None:
         """Add the spectra of a chunk or slice."""
-        for position, channel in enumerate(spectra.channels):
-            part = slice(spectra.first[position], spectra.first[position + 1])
-            self._add(self._keys(channel, spectra.bins[part]), spectra.counts[part])
+        numbers = np.array([self._number_of(name) for name in spectra.channels], dtype=np.int64)
+        of_bin = np.repeat(numbers, np.diff(spectra.first))
+        self._add((of_bin << 32) + spectra.bins, spectra.counts)
 
-    def _keys(self, channel: str, bins: Array) -> Integers:
-        number = self._number.setdefault(channel, len(self._number))
-        return (np.int64(number) << 32) + bins.astype(np.int64)
+    def _number_of(self, channel: str) -> int:
+        return self._number.setdefault(channel, len(self._number))
 
     def _summed(self) -> tuple[Integers, Integers]:
         keys = np.concatenate([keys for keys, _ in self._pieces])
         counts = np.concatenate([counts for _, counts in self._pieces])
-        unique, position = np.unique(keys, return_inverse=True)
-        total = np.zeros(len(unique), dtype=np.int64)
-        np.add.at(total, position, counts)
-        return unique, total
+        return _sum_by_key(keys, counts)
 
     def total(self) -> Spectra:
         """Return the sum of everything added."""
         if not self._pieces:
             empty = np.zeros(0, dtype=np.int64)
             return Spectra((), np.zeros(1, dtype=np.int64), empty.astype(np.int32), empty)
-        keys, counts = self._summed()
+        self._pieces = [self._summed()]
+        keys, counts = self._pieces[0]
         channels = tuple(sorted(self._number))
         rank = np.empty(len(channels), dtype=np.int64)
         rank[[self._number[channel] for channel in channels]] = np.arange(len(channels))
-        position = rank[keys >> 32]
-        bins = keys & 0xFFFFFFFF
-        order = np.lexsort((bins, position))
-        first = np.searchsorted(position[order], np.arange(len(channels) + 1))
-        return Spectra(
-            channels, first.astype(np.int64), bins[order].astype(np.int32), counts[order]
-        )
+        keys, counts = _sum_by_key((rank[keys >> 32] << 32) + (keys & _BIN), counts)
+        first = np.searchsorted(keys, np.arange(len(channels) + 1) << 32)
+        return Spectra(channels, first, (keys & _BIN).astype(np.int32), counts)
+
+
+# A key is the channel's number in the upper half, the bin in the lower.
+_BIN = 0xFFFFFFFF
+
+
+def _sum_by_key(keys: Integers, counts: Integers) -> tuple[Integers, Integers]:
+    """Return the different keys, rising, and the sum of the counts of each."""
+    if not len(keys):
+        return keys, counts
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    is_first = np.concatenate(([True], keys[1:] != keys[:-1]))
+    starts = np.flatnonzero(is_first)
+    return keys[starts], np.add.reduceat(counts[order], starts)
 
 
 def add_spectra(parts: Iterable[Spectra]) -> Spectra:
@@ -135,52 +146,79 @@ def add_spectra(parts: Iterable[Spectra]) -> Spectra:
     return total.total()
 
 
+# Every mass has one class, the first of these that applies.
+CLASSES = ("overflow", "floor", "veto", "turn_on", "tail", "main")
+_OVERFLOW, _FLOOR, _VETO, _TURN_ON, _TAIL, _MAIN = range(len(CLASSES))
+
+Vetoes = tuple[tuple[int, int], ...]
+
+
 @dataclass(frozen=True)
 class Cuts:
     """What becomes of a channel, in bins of the grid.
 
-    Main entries lie in `low <= bin < high`; `high` is None where nothing was split off. Without a
-    `peak` the channel is dropped.
+    Main entries lie in `low <= bin < high`, except in `vetoes`; `high` is None where nothing was
+    split off. Everything below `floor` is removed because of a known resonance. Without a `peak`
+    the channel is dropped.
     """
 
     peak: int | None
     low: int
     high: int | None
+    floor: int = 0
+    vetoes: Vetoes = ()
+
+    def class_of_bin(self, grid: Grid) -> npt.NDArray[np.int8]:
+        """Return the place in CLASSES of each bin of the grid, shape (n_bins + 1,)."""
+        # From the last class to the first, so that the first that applies is what stays.
+        classes = np.full(grid.n_bins + 1, _MAIN, dtype=np.int8)
+        if self.high is not None:
+            classes[self.high :] = _TAIL
+        classes[: self.low] = _TURN_ON
+        for first, stop in self.vetoes:
+            classes[first:stop] = _VETO
+        classes[: self.floor] = _FLOOR
+        classes[grid.n_bins] = _OVERFLOW
+        return classes
+
+    def is_stored(self, grid: Grid) -> npt.NDArray[np.bool_]:
+        """Return whether masses of each bin, shape (n_bins,), are main or tail: not removed."""
+        return self.class_of_bin(grid)[:-1] >= _TAIL
 
     def classes(self, bins: Array, grid: Grid) -> dict[str, npt.NDArray[np.bool_]]:
         """Return, by class name, which of the bins, shape (n,), are of that class."""
-        overflow = bins >= grid.n_bins
-        turn_on = (bins < self.low) & ~overflow
-        tail = ~overflow & (bins >= self.high) if self.high is not None else np.zeros_like(overflow)
-        return {
-            "overflow": overflow,
-            "turn_on": turn_on,
-            "tail": tail,
-            "main": ~(overflow | turn_on | tail),
-        }
+        places = self.class_of_bin(grid)[bins]
+        return {name: places == place for place, name in enumerate(CLASSES)}
 
 
-def decide_cuts(spectrum: Integers, config: PostProcessing) -> Cuts:
+def decide_cuts(
+    spectrum: Integers, config: PostProcessing, *, floor: int = 0, vetoes: Vetoes = ()
+) -> Cuts:
     """Return the cuts of one channel from its spectrum, shape (n_bins + 1,), overflow last.
 
-    The peak is the rightmost highest bin. With `remove_turn_on` all below it goes. With
-    `split_outliers` the tail begins at the first empty bin above the peak, unless fewer than two
-    bins would be left.
+    Bins below `floor` and in `vetoes` are gone before anything else is decided. The peak is the
+    rightmost highest bin. With `remove_turn_on` all below it goes. With `split_outliers` the tail
+    begins at the first empty bin above the peak, unless fewer than two bins would be left; a bin
+    that is vetoed is neither empty nor left.
     """
-    inside = spectrum[:-1]
-    if not inside.any():
-        return Cuts(peak=None, low=0, high=None)
-    peak = len(inside) - 1 - int(np.argmax(inside[::-1]))
-    low = peak if config.remove_turn_on else 0
+    gone = np.zeros(len(spectrum) - 1, dtype=bool)
+    gone[:floor] = True
+    for first, stop in vetoes:
+        gone[first:stop] = True
+    left = np.where(gone, 0, spectrum[:-1])
+    if not left.any():
+        return Cuts(peak=None, low=floor, high=None, floor=floor, vetoes=vetoes)
+    peak = len(left) - 1 - int(np.argmax(left[::-1]))
+    low = peak if config.remove_turn_on else floor
     high = None
     if config.split_outliers:
-        empty = np.flatnonzero(inside[peak:] == 0)
+        empty = np.flatnonzero((left[peak:] == 0) & ~gone[peak:])
         # An empty bin with nothing behind it splits nothing off.
-        if len(empty) and inside[peak + empty[0] :].any():
+        if len(empty) and left[peak + empty[0] :].any():
             high = peak + int(empty[0])
-        if high is not None and high - low < _FEWEST_BINS:
+        if high is not None and np.count_nonzero(~gone[low:high]) < _FEWEST_BINS:
             high = None
-    return Cuts(peak=peak, low=low, high=high)
+    return Cuts(peak=peak, low=low, high=high, floor=floor, vetoes=vetoes)
 
 
 # One bin is no spectrum: a tail that would leave only that is not split off.
@@ -189,16 +227,6 @@ _FEWEST_BINS = 2
 
 def count_classes(spectrum: Integers, cuts: Cuts, grid: Grid) -> ClassCounts:
     """Return how many of a spectrum's entries, shape (n_bins + 1,), each class has."""
-    masks = cuts.classes(np.arange(grid.n_bins + 1), grid)
-    return ClassCounts(**{name: int(spectrum[mask].sum()) for name, mask in masks.items()})
-
-
-def fill(masses: Array, width: float, first_bin: int, n_bins: int) -> Integers:
-    """Return the entries per bin, shape (n_bins,), of main masses in GeV, shape (n,).
-
-    A mass belongs to bin floor(m / width) in float64; `first_bin` is the bin that is counted
-    first. Which masses are counted was decided on the grid: where the quotients by two widths
-    round to different sides of an edge, the mass goes to the outermost bin and is not lost.
-    """
-    bins = np.floor(masses.astype(np.float64) / width).astype(np.int64) - first_bin
-    return np.bincount(np.clip(bins, 0, n_bins - 1), minlength=n_bins)
+    total = np.zeros(len(CLASSES), dtype=np.int64)
+    np.add.at(total, cuts.class_of_bin(grid), spectrum)
+    return ClassCounts(**dict(zip(CLASSES, total.tolist(), strict=True)))

@@ -13,7 +13,7 @@ import numpy as np
 from schemas.errors import DataError
 from schemas.reports import Output
 from services.calculations.objects import Array
-from services.calculations.spectra import Spectra
+from services.calculations.spectra import Grid, Spectra
 from services.storage.atomic import storage_errors
 
 _TYPE = np.dtype("<f4")
@@ -162,8 +162,8 @@ def read_array(folder: Path, name: str, n_bytes: int) -> Iterator[Array]:
         raise DataError(msg)
 
 
-def write_spectra(path: Path, spectra: Spectra) -> None:
-    """Write spectra; the same spectra are the same bytes."""
+def write_spectra(path: Path, spectra: Spectra, grid: Grid) -> None:
+    """Write spectra on a grid; the same spectra are the same bytes."""
     with path.open("wb") as file:
         np.savez(
             file,
@@ -171,18 +171,27 @@ def write_spectra(path: Path, spectra: Spectra) -> None:
             first=spectra.first,
             bins=spectra.bins,
             counts=spectra.counts,
+            grid=np.array([grid.width, grid.n_bins]),
         )
 
 
-def read_spectra(path: Path) -> Spectra:
-    """Read spectra.
+def read_spectra(path: Path, grid: Grid) -> Spectra:
+    """Read spectra on a grid.
 
     Raises:
-        DataError: the file is missing or holds no spectra.
+        DataError: the file is missing, or holds no spectra, or those of another grid.
         StorageError: the file cannot be read.
     """
     try:
         with storage_errors(path, "read"), np.load(path, allow_pickle=False) as stored:
+            width, n_bins = stored["grid"].tolist()
+            if (width, n_bins) != (grid.width, grid.n_bins):
+                msg = (
+                    f"{path}: expected spectra in {grid.n_bins} bins of {grid.width} GeV, found "
+                    f"{n_bins:.0f} of {width} GeV; compute the masses again, or set "
+                    "peak_detection_bin_width_gev and max_mass_gev as they were then"
+                )
+                raise DataError(msg)
             return Spectra(
                 channels=tuple(name.decode() for name in stored["channels"].tolist()),
                 first=stored["first"],

@@ -1,8 +1,9 @@
-"""Mass histograms <-> ROOT files, as TH1D with the statistics that ROOT expects."""
+"""Mass histograms <-> ROOT files, as TH1 with the statistics that ROOT expects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +12,16 @@ import uproot
 from uproot.writing.identify import to_TAxis, to_TH1x
 
 from schemas.errors import DataError
-from services.calculations.objects import Integers
+from services.calculations.kinematics import Floats
+from services.calculations.objects import Array, Integers
 
 
 @dataclass(frozen=True)
 class MassHistogram:
-    """Counts of unweighted masses in bins of one width.
+    """Counts of unweighted masses, shape (n_bins,), in bins from `low` to `high` in GeV.
 
-    `counts` has the shape (n_bins,); bin i is `low + i * width` to `low + (i + 1) * width` in GeV.
-    The sums run over the masses themselves, not over bin centres.
+    Without `edges`, shape (n_bins + 1,), all bins have the same width. The sums run over the masses
+    themselves, not over bin centres.
     """
 
     name: str
@@ -29,19 +31,28 @@ class MassHistogram:
     counts: Integers
     sum_m: float
     sum_m2: float
+    edges: Floats | None = None
 
 
-def write_histograms(path: Path, histograms: Iterable[MassHistogram], about: str) -> None:
+# ROOT's class follows from the type of the contents.
+CONTENT_TYPES = {"TH1D": np.float64, "TH1F": np.float32}
+# float32 has 24 bits: larger numbers of entries are rounded.
+LARGEST_EXACT = {"TH1D": 2**53, "TH1F": 2**24}
+
+
+def write_histograms(
+    path: Path, histograms: Iterable[MassHistogram], about: str, kind: str = "TH1D"
+) -> None:
     """Write a ROOT file of histograms, with a text `about` that says where they come from."""
     with uproot.recreate(path) as file:
         for histogram in histograms:
-            file[histogram.name] = _to_root(histogram)
+            file[histogram.name] = _to_root(histogram, kind)
         file["about"] = about
 
 
-def _to_root(histogram: MassHistogram) -> object:
+def _to_root(histogram: MassHistogram, kind: str) -> object:
     n_bins = len(histogram.counts)
-    contents = np.zeros(n_bins + 2)
+    contents = np.zeros(n_bins + 2, dtype=CONTENT_TYPES[kind])
     contents[1:-1] = histogram.counts
     entries = float(histogram.counts.sum())
     return to_TH1x(
@@ -61,6 +72,7 @@ def _to_root(histogram: MassHistogram) -> object:
             fNbins=n_bins,
             fXmin=histogram.low,
             fXmax=histogram.high,
+            fXbins=histogram.edges,
         ),
     )
 
@@ -77,6 +89,7 @@ def read_histograms(path: Path, names: Iterable[str]) -> dict[str, MassHistogram
             for name in names:
                 stored = file[name]
                 axis = stored.member("fXaxis")
+                edges = np.asarray(axis.member("fXbins"), dtype=np.float64)
                 found[name] = MassHistogram(
                     name=name,
                     title=stored.member("fTitle"),
@@ -85,8 +98,39 @@ def read_histograms(path: Path, names: Iterable[str]) -> dict[str, MassHistogram
                     counts=np.rint(stored.values()).astype(np.int64),
                     sum_m=stored.member("fTsumwx"),
                     sum_m2=stored.member("fTsumwx2"),
+                    edges=edges if len(edges) else None,
                 )
     except (OSError, KeyError, ValueError) as error:
         msg = f"{path}: expected the histograms of a run, found {error}; make them again"
         raise DataError(msg) from error
     return found
+
+
+def read_contents(path: Path) -> Iterator[tuple[str, Array]]:
+    """Yield every one-dimensional histogram of anybody's ROOT file: key and bin contents.
+
+    Contents, shape (n_bins,), are without underflow and overflow. Folders are looked into; of a
+    key that was written several times the last one counts.
+
+    Raises:
+        DataError: the file is missing, is not ROOT, or is damaged.
+    """
+    if not path.is_file():
+        msg = f"{path}: expected a ROOT file, found none; correct the path"
+        raise DataError(msg)
+    try:
+        with uproot.open(path) as file:
+            for key, kind in file.classnames(recursive=True, cycle=False).items():
+                if _TH1.fullmatch(kind):
+                    yield key, file[key].values(flow=False)
+    except Exception as error:  # The library raises errors of any kind on damaged bytes.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        msg = (
+            f"{path}: expected a readable ROOT file, found damage or another format "
+            f"({type(error).__name__}: {reason}); give another file"
+        )
+        raise DataError(msg) from error
+
+
+# TH1F, TH1D, ...; a TProfile is none, and TH1K is no histogram of bins.
+_TH1 = re.compile(r"TH1[CSILFD]")

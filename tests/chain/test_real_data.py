@@ -16,6 +16,7 @@ from schemas.plan import Plan
 from schemas.reports import SliceReport
 from services.barriers import completed_slices
 from services.calculations.objects import project_populations
+from services.calculations.spectra import Grid
 from services.run_directory import RunDirectory, arrays_folder, summed_spectra
 from services.storage import reports
 from services.storage.arrays import read_spectra
@@ -61,7 +62,8 @@ def test_every_raw_channel_has_as_many_masses_as_its_final_state_has_events(
 ) -> None:
     (parsed,) = completed_slices(z_run.parsed_data, "parsing", Slice())
     states = project_populations(parsed.populations[Sample.DATA], LEPTONS["objects_to_calculate"])
-    entries = read_spectra(summed_spectra(z_run.masses, Slice(), Sample.DATA)).entries()
+    spectra = read_spectra(summed_spectra(z_run.masses, Slice(), Sample.DATA), Grid(5.0, 2000))
+    entries = spectra.entries()
     assert entries == {"0e_2m/m0m1": 10_851, "2e_0m/e0e1": 18_885}
     for name, count in entries.items():
         assert count == states[Channel.parse(name).final_state] == len(channel_masses(z_run, name))
