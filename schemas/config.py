@@ -526,7 +526,9 @@ class Config(Block):
 class _UniqueKeyLoader(yaml.SafeLoader):
     """SafeLoader that refuses a key given twice, which YAML would settle by the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - the library's signature
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # As written: merging anchors, later, adds keys that the block may override.
+        node = super().compose_mapping_node(anchor)
         seen: dict[str, int] = {}
         for key_node, _ in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
@@ -537,8 +539,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 msg = f"the key {key!r} is given twice, in lines {seen[key]} and {line}"
                 raise yaml.constructor.ConstructorError(None, None, msg, key_node.start_mark)
             seen[key] = line
-        self.flatten_mapping(node)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
