@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from fractions import Fraction
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -394,7 +395,7 @@ class MassCalculation(Block):
 
 def is_multiple(value: float, unit: float) -> bool:
     """Whether `value` is a whole multiple of `unit`, as their decimals are written."""
-    return Decimal(str(value)) % Decimal(str(unit)) == 0
+    return Fraction(str(value)) % Fraction(str(unit)) == 0
 
 
 class PostProcessing(Block):
