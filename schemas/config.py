@@ -639,7 +639,8 @@ def _explain(error: Any) -> str:
     field = block.model_fields.get(str(location[-1])) if block else None
     hint = ""
     if field and field.description:
-        default = "" if field.is_required() else f" Default: {field.get_default()!r}."
+        is_simple = not field.is_required() and field.default_factory is None
+        default = f" Default: {field.default!r}." if is_simple else ""
         hint = f". {where}: {field.description}{default}"
     return f"{where}: {expected}, found {found!r}{hint}"
 
