@@ -301,6 +301,7 @@ class Parsing(Block):
         return {
             layout: tuple(str(folder / Path(pattern).expanduser()) for pattern in patterns)
             for layout, patterns in value.items()
+            if patterns
         }
 
     @model_validator(mode="after")
