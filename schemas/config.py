@@ -67,15 +67,16 @@ UNAVAILABLE_KEYS = {
     "post_processing_task_config": ("known_resonances",),
 }
 
-_BYTE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BYTES = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?[bB])\s*$"
+_BYTE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def _read_bytes(value: object) -> object:
     """Turn `500 MB` into 500000000; leave everything else to the type check."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?B?)\s*", str(value), re.IGNORECASE)
-    if isinstance(value, str) and match and match[2].upper() in _BYTE_UNITS:
+    match = re.match(_BYTES, value) if isinstance(value, str) else None
+    if match:
         return int(Decimal(match[1]) * _BYTE_UNITS[match[2].upper()])
     return value
 
@@ -88,7 +89,7 @@ Bytes = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "exclusiveMinimum": 0},
-                {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[kKMGT]?B\s*$"},
+                {"type": "string", "pattern": _BYTES},
             ]
         }
     ),
