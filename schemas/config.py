@@ -108,6 +108,22 @@ T = TypeVar("T")
 Items = Annotated[tuple[T, ...], Field(strict=False)]
 PtCut = Annotated[float, Field(ge=0), AfterValidator(_sensible_pt)]
 PositiveGeV = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Widths = Annotated[
+    Items[PositiveGeV],
+    Field(min_length=1),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {
+                    "type": "array",
+                    "items": {"type": "number", "exclusiveMinimum": 0},
+                    "minItems": 1,
+                },
+            ]
+        }
+    ),
+]
 
 
 class Block(BaseModel):
@@ -435,7 +451,7 @@ class HistogramCreation(Block):
     """Folder of the masses after post-processing."""
     output_dir: str
     """Folder of the ROOT files."""
-    bin_width_gev: Items[PositiveGeV] = Field((10.0,), min_length=1)
+    bin_width_gev: Widths = (10.0,)
     """Bin width in GeV, a number or a list; one histogram per width."""
     single_output_file: Literal[True] = True
     """All histograms in one file."""
