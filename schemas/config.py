@@ -176,6 +176,13 @@ class Tasks(Block):
     do_histogram_creation: bool = True
     """Write the ROOT histograms."""
 
+    @model_validator(mode="after")
+    def _any(self) -> Self:
+        if not self.enabled():
+            msg = "no task is enabled; set at least one of the do_... keys to true"
+            raise ValueError(msg)
+        return self
+
     def enabled(self) -> tuple[TaskName, ...]:
         """Return the names of the enabled tasks, in the order of the stages."""
         return tuple(name for name in TASK_NAMES if getattr(self, f"do_{name}"))
@@ -520,9 +527,6 @@ class Config(Block):
 
     @model_validator(mode="after")
     def _means_something(self) -> Self:
-        if not self.tasks.enabled():
-            msg = "tasks: no task is enabled; set at least one of the do_... keys to true"
-            raise ValueError(msg)
         parsing = self.parsing_task_config
         if self.tasks.do_parsing and not (parsing.release_years or parsing.local_files):
             msg = (
