@@ -94,6 +94,11 @@ def test_multiplicities_are_counted_and_sorted() -> None:
     assert count_multiplicities(columns) == [((0, 1), 1), ((2, 1), 2), ((10, 0), 1)]
 
 
+def test_absurd_multiplicities_are_counted_too() -> None:
+    columns = [np.array([10**7, 0, 10**7])] * 3
+    assert count_multiplicities(columns) == [((0,) * 3, 1), ((10**7,) * 3, 2)]
+
+
 def test_no_events_have_no_multiplicities() -> None:
     assert count_multiplicities([np.zeros(0, dtype=np.int64)] * 2) == []
 
