@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -120,20 +121,17 @@ def read_array(folder: Path, name: str, n_bytes: int) -> Iterator[Array]:
         try:
             version = np.lib.format.read_magic(file)
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            is_sound = version == (1, 0) and dtype == _TYPE and len(shape) == 1
-        except ValueError:
+            left = (path.stat().st_size - file.tell()) // _TYPE.itemsize
+            is_sound = version == (1, 0) and dtype == _TYPE and shape == (left,)
+        except (ValueError, SyntaxError, TokenError):
             is_sound = False
-        left = shape[0] if is_sound else 0
+        if not is_sound:
+            msg = f"{path}: expected a whole array of float32 masses, found damage; make it again"
+            raise DataError(msg)
         while left:
             masses = np.fromfile(file, dtype=_TYPE, count=min(block, left))
-            if not len(masses):
-                is_sound = False
-                break
             left -= len(masses)
             yield masses
-    if not is_sound:
-        msg = f"{path}: expected a whole array of float32 masses, found damage; make it again"
-        raise DataError(msg)
 
 
 def write_spectra(path: Path, spectra: Spectra) -> None:
