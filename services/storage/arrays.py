@@ -8,6 +8,7 @@ from pathlib import Path
 from tokenize import TokenError
 from types import TracebackType
 from typing import BinaryIO, Self
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -146,6 +147,14 @@ def write_spectra(path: Path, spectra: Spectra) -> None:
         )
 
 
+def _existing(path: Path, what: str) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        msg = f"{path}: expected {what}, found no such file; run the stage that makes it"
+        raise DataError(msg) from error
+
+
 def read_spectra(path: Path) -> Spectra:
     """Read spectra.
 
@@ -154,13 +163,18 @@ def read_spectra(path: Path) -> Spectra:
         StorageError: the file cannot be read.
     """
     try:
-        with storage_errors(path, "read"), np.load(path, allow_pickle=False) as stored:
+        # Opened here, because the library leaves damaged archives open.
+        with (
+            storage_errors(path, "read"),
+            _existing(path, "summed spectra") as file,
+            np.load(file, allow_pickle=False) as stored,
+        ):
             return Spectra(
                 channels=tuple(name.decode() for name in stored["channels"].tolist()),
                 first=stored["first"],
                 bins=stored["bins"],
                 counts=stored["counts"],
             )
-    except (KeyError, ValueError, EOFError) as error:
+    except (KeyError, ValueError, EOFError, TypeError, RuntimeError, BadZipFile) as error:
         msg = f"{path}: expected summed spectra, found {error}; make them again"
         raise DataError(msg) from error
