@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from fractions import Fraction
 from functools import cache
 from importlib.resources import files
 from itertools import combinations
@@ -67,15 +68,16 @@ UNAVAILABLE_KEYS = {
     ),
 }
 
-_BYTE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BYTES = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?[bB])\s*$"
+_BYTE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def _read_bytes(value: object) -> object:
     """Turn `500 MB` into 500000000; leave everything else to the type check."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?B?)\s*", str(value), re.IGNORECASE)
-    if isinstance(value, str) and match and match[2].upper() in _BYTE_UNITS:
+    match = re.match(_BYTES, value) if isinstance(value, str) else None
+    if match:
         return int(Decimal(match[1]) * _BYTE_UNITS[match[2].upper()])
     return value
 
@@ -88,7 +90,7 @@ Bytes = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "exclusiveMinimum": 0},
-                {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[kKMGT]?B\s*$"},
+                {"type": "string", "pattern": _BYTES},
             ]
         }
     ),
@@ -175,6 +177,13 @@ class Tasks(Block):
     """Decide peaks and cuts per channel and split the masses."""
     do_histogram_creation: bool = True
     """Write the ROOT histograms."""
+
+    @model_validator(mode="after")
+    def _any(self) -> Self:
+        if not self.enabled():
+            msg = "no task is enabled; set at least one of the do_... keys to true"
+            raise ValueError(msg)
+        return self
 
     def enabled(self) -> tuple[TaskName, ...]:
         """Return the names of the enabled tasks, in the order of the stages."""
@@ -320,6 +329,7 @@ class Parsing(Block):
         return {
             layout: tuple(str(folder / Path(pattern).expanduser()) for pattern in patterns)
             for layout, patterns in value.items()
+            if patterns
         }
 
     @model_validator(mode="after")
@@ -416,7 +426,7 @@ class MassCalculation(Block):
 
 def is_multiple(value: float, unit: float) -> bool:
     """Whether `value` is a whole multiple of `unit`, as their decimals are written."""
-    return Decimal(str(value)) % Decimal(str(unit)) == 0
+    return Fraction(str(value)) % Fraction(str(unit)) == 0
 
 
 def bins_covering(window_gev: tuple[float, float], width: float) -> tuple[int, int]:
@@ -770,9 +780,6 @@ class Config(Block):
 
     @model_validator(mode="after")
     def _means_something(self) -> Self:
-        if not self.tasks.enabled():
-            msg = "tasks: no task is enabled; set at least one of the do_... keys to true"
-            raise ValueError(msg)
         parsing = self.parsing_task_config
         if self.tasks.do_parsing and not (parsing.release_years or parsing.local_files):
             msg = (
@@ -796,7 +803,9 @@ class Config(Block):
 class _UniqueKeyLoader(yaml.SafeLoader):
     """SafeLoader that refuses a key given twice, which YAML would settle by the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - the library's signature
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # As written: merging anchors, later, adds keys that the block may override.
+        node = super().compose_mapping_node(anchor)
         seen: dict[str, int] = {}
         for key_node, _ in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
@@ -807,8 +816,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 msg = f"the key {key!r} is given twice, in lines {seen[key]} and {line}"
                 raise yaml.constructor.ConstructorError(None, None, msg, key_node.start_mark)
             seen[key] = line
-        self.flatten_mapping(node)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -909,7 +917,8 @@ def _explain(error: Any) -> str:
     field = block.model_fields.get(str(location[-1])) if block else None
     hint = ""
     if field and field.description:
-        default = "" if field.is_required() else f" Default: {field.get_default()!r}."
+        is_simple = not field.is_required() and field.default_factory is None
+        default = f" Default: {field.default!r}." if is_simple else ""
         hint = f". {where}: {field.description}{default}"
     return f"{where}: {expected}, found {found!r}{hint}"
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tokenize import TokenError
 from types import TracebackType
 from typing import BinaryIO, Self
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -146,20 +148,17 @@ def read_array(folder: Path, name: str, n_bytes: int) -> Iterator[Array]:
         try:
             version = np.lib.format.read_magic(file)
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            is_sound = version == (1, 0) and dtype == _TYPE and len(shape) == 1
-        except ValueError:
+            left = (path.stat().st_size - file.tell()) // _TYPE.itemsize
+            is_sound = version == (1, 0) and dtype == _TYPE and shape == (left,)
+        except (ValueError, SyntaxError, TokenError):
             is_sound = False
-        left = shape[0] if is_sound else 0
+        if not is_sound:
+            msg = f"{path}: expected a whole array of float32 masses, found damage; make it again"
+            raise DataError(msg)
         while left:
             masses = np.fromfile(file, dtype=_TYPE, count=min(block, left))
-            if not len(masses):
-                is_sound = False
-                break
             left -= len(masses)
             yield masses
-    if not is_sound:
-        msg = f"{path}: expected a whole array of float32 masses, found damage; make it again"
-        raise DataError(msg)
 
 
 def write_spectra(path: Path, spectra: Spectra, grid: Grid) -> None:
@@ -175,6 +174,14 @@ def write_spectra(path: Path, spectra: Spectra, grid: Grid) -> None:
         )
 
 
+def _existing(path: Path, what: str) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        msg = f"{path}: expected {what}, found no such file; run the stage that makes it"
+        raise DataError(msg) from error
+
+
 def read_spectra(path: Path, grid: Grid) -> Spectra:
     """Read spectra on a grid.
 
@@ -183,7 +190,12 @@ def read_spectra(path: Path, grid: Grid) -> Spectra:
         StorageError: the file cannot be read.
     """
     try:
-        with storage_errors(path, "read"), np.load(path, allow_pickle=False) as stored:
+        # Opened here, because the library leaves damaged archives open.
+        with (
+            storage_errors(path, "read"),
+            _existing(path, "summed spectra") as file,
+            np.load(file, allow_pickle=False) as stored,
+        ):
             width, n_bins = stored["grid"].tolist()
             if (width, n_bins) != (grid.width, grid.n_bins):
                 msg = (
@@ -198,6 +210,6 @@ def read_spectra(path: Path, grid: Grid) -> Spectra:
                 bins=stored["bins"],
                 counts=stored["counts"],
             )
-    except (KeyError, ValueError, EOFError) as error:
+    except (KeyError, ValueError, EOFError, TypeError, RuntimeError, BadZipFile) as error:
         msg = f"{path}: expected summed spectra, found {error}; make them again"
         raise DataError(msg) from error

@@ -100,8 +100,10 @@ def read_histograms(path: Path, names: Iterable[str]) -> dict[str, MassHistogram
                     sum_m2=stored.member("fTsumwx2"),
                     edges=edges if len(edges) else None,
                 )
-    except (OSError, KeyError, ValueError) as error:
-        msg = f"{path}: expected the histograms of a run, found {error}; make them again"
+    except Exception as error:
+        # The library parses untrusted bytes: damage raises errors of many kinds, also its own.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        msg = f"{path}: expected the histograms of a run, found {reason}; make them again"
         raise DataError(msg) from error
     return found
 

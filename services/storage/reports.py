@@ -36,7 +36,13 @@ def read(path: Path, model: type[Model]) -> Model:
     """
     try:
         with storage_errors(path, "read"):
-            text = path.read_bytes()
+            text = path.read_bytes() if path.exists() else None
+        if text is None:
+            msg = (
+                f"{path}: expected a {model.__name__}, found no such file; run the stage that "
+                "makes it"
+            )
+            raise DataError(msg)
         return model.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

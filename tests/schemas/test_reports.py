@@ -1,0 +1,206 @@
+"""Reports whose books do not balance are refused."""
+
+from typing import Any
+
+import pytest
+
+from schemas.errors import DataError
+from schemas.inputs import Sample
+from schemas.reports import (
+    ClassCounts,
+    CutRow,
+    FileOutcome,
+    FileStatus,
+    HistogramReport,
+    MassReport,
+    Output,
+    ParseReport,
+    PostProcessingReport,
+    add_cut_flows,
+    check_cut_flow,
+)
+
+OUTPUT = Output(name="out", size=1, sha256="0" * 64)
+CHUNK = {
+    "chunk": "parsed_demo_chunk1",
+    "sample": Sample.DATA,
+    "source": "demo",
+    "seconds": 1.0,
+    "peak_memory_bytes": 1,
+    "output": OUTPUT,
+}
+
+
+def row(step: str, before: int, removed: int, of: str = "events") -> CutRow:
+    return CutRow(step=step, of=of, before=before, removed=removed)
+
+
+def parse_report(**changes: Any) -> ParseReport:
+    """Return books that balance - 10 events read, 3 and then 1 cut away - but for `changes`."""
+    balanced = {
+        "layout": "cms-nanoaod",
+        "files": (
+            FileOutcome(url="a", status=FileStatus.DONE, events=6),
+            FileOutcome(url="b", status=FileStatus.PARTIAL, events=4, reason="cut short"),
+            FileOutcome(url="c", status=FileStatus.FAILED, events=0, reason="not ROOT"),
+        ),
+        "events_read": 10,
+        "events_kept": 6,
+        "cut_flow": (row("number of muons", 10, 3), row("number of jets", 7, 1)),
+        "objects_kept": {"Muons": 8},
+        "populations": {"0e_2m": 2, "0e_1m": 4},
+    }
+    return ParseReport(**{**CHUNK, **balanced, **changes})
+
+
+def test_parsing_that_balances_is_returned() -> None:
+    assert parse_report().check() == parse_report()
+
+
+UNBALANCED_PARSING: dict[str, tuple[dict[str, Any], str]] = {
+    "more read than the files have": ({"events_read": 11}, "events of the files: 11 against 10"),
+    "jump between cuts": (
+        {"cut_flow": (row("number of muons", 10, 3), row("number of jets", 8, 2))},
+        "events before number of jets: 7 against 8",
+    ),
+    "first cut sees fewer": (
+        {"cut_flow": (row("number of muons", 9, 3),)},
+        "events before number of muons: 10 against 9",
+    ),
+    "cuts leave more than was kept": (
+        {"cut_flow": (row("number of muons", 10, 3),)},
+        "events kept: 7 against 6",
+    ),
+    "no cut but fewer kept": ({"cut_flow": ()}, "events kept: 10 against 6"),
+    "population lost": ({"populations": {"0e_2m": 5}}, "populations: 6 against 5"),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"), UNBALANCED_PARSING.values(), ids=UNBALANCED_PARSING
+)
+def test_parsing_that_does_not_balance_is_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(DataError, match=f"parsing of parsed_demo_chunk1: .*{complaint}"):
+        parse_report(**changes).check()
+
+
+def test_a_failed_file_takes_its_events_with_it() -> None:
+    failed = FileOutcome(url="a", status=FileStatus.FAILED, events=10, reason="cut short")
+    with pytest.raises(DataError, match="events of the files: 10 against 0"):
+        parse_report(files=(failed,)).check()
+
+
+def test_a_cut_flow_is_followed_for_one_kind_only() -> None:
+    flow = (row("pt_min", 50, 20, "Muons"), row("number of muons", 10, 3))
+    check_cut_flow("here", flow, "Muons", 50, 30)
+    check_cut_flow("here", flow, "events", 10, 7)
+
+
+def mass_report(**changes: int) -> MassReport:
+    balanced = {
+        "events_in": 10,
+        "events_below_minimum": 3,
+        "events_without_combination": 2,
+        "events_used": 5,
+        "channels": 2,
+        "masses": 8,
+    }
+    return MassReport(**{**CHUNK, **balanced, **changes})
+
+
+def test_masses_that_balance_are_returned() -> None:
+    counts = {"2e_0m/e0e1": 5, "3e_0m/e0e1": 3}
+    assert mass_report().check_channels(counts, counts) == mass_report()
+
+
+def test_an_event_that_was_never_used_is_noticed() -> None:
+    with pytest.raises(DataError, match="events in and used: 10 against 9"):
+        mass_report(events_used=4).check_channels({}, {})
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "complaint"),
+    [
+        ({"2e/e0e1": 5}, {"2e/e0e1": 4}, "2e/e0e1: 5 against 4"),
+        ({"2e/e0e1": 5}, {}, "2e/e0e1: 5 against 0"),
+        ({}, {"2e/e0e1": 4}, "2e/e0e1: 0 against 4"),
+    ],
+    ids=["mass lost", "channel lost", "channel from nowhere"],
+)
+def test_a_channel_has_one_mass_per_event(
+    expected: dict[str, int], found: dict[str, int], complaint: str
+) -> None:
+    with pytest.raises(DataError, match=f"events and masses of {complaint}"):
+        mass_report().check_channels(expected, found)
+
+
+CLASSES = ClassCounts(main=5, tail=2, overflow=1, turn_on=4)
+
+
+def test_classes_exclude_one_another() -> None:
+    assert (CLASSES.outliers, CLASSES.removed, CLASSES.total) == (3, 4, 12)
+
+
+def test_classes_add_up() -> None:
+    total = CLASSES + ClassCounts(main=1, turn_on=1)
+    assert total == ClassCounts(main=6, tail=2, overflow=1, turn_on=5)
+
+
+def post_processing_report(masses_in: int) -> PostProcessingReport:
+    return PostProcessingReport(**{**CHUNK, "channels": 1, "masses_in": masses_in}, classes=CLASSES)
+
+
+def test_post_processing_that_balances_is_returned() -> None:
+    assert post_processing_report(12).check(12) == post_processing_report(12)
+
+
+def test_a_mass_that_was_not_read_is_noticed() -> None:
+    with pytest.raises(DataError, match="masses made and read: 13 against 12"):
+        post_processing_report(12).check(13)
+
+
+def test_a_mass_without_a_class_is_noticed() -> None:
+    with pytest.raises(DataError, match="masses in and out: 13 against 12"):
+        post_processing_report(13).check(13)
+
+
+def histogram_report(entries: dict[str, int]) -> HistogramReport:
+    return HistogramReport(
+        sample=Sample.DATA,
+        channels=1,
+        histograms=2,
+        masses_in=10,
+        entries=entries,
+        overflow=1,
+        output=OUTPUT,
+    )
+
+
+def test_histograms_that_balance_are_returned() -> None:
+    report = histogram_report({"10.0": 9, "5.0": 9})
+    assert report.check(10) is report
+
+
+def test_each_bin_width_holds_every_mass() -> None:
+    with pytest.raises(DataError, match=r"bin width 5\.0: .*masses in and filled: 10 against 9"):
+        histogram_report({"10.0": 9, "5.0": 8}).check(10)
+
+
+def test_a_planned_mass_that_was_not_read_is_noticed() -> None:
+    with pytest.raises(DataError, match="masses planned and read: 11 against 10"):
+        histogram_report({"10.0": 9}).check(11)
+
+
+def test_cut_flows_add_row_by_row() -> None:
+    one = (row("invalid", 5, 1, "Muons"), row("number of muons", 4, 2))
+    other = (row("invalid", 7, 0, "Muons"), row("invalid", 3, 3, "Jets"))
+    assert add_cut_flows([one, other]) == (
+        row("invalid", 12, 1, "Muons"),
+        row("number of muons", 4, 2),
+        row("invalid", 3, 3, "Jets"),
+    )
+
+
+def test_large_numbers_are_readable_in_complaints() -> None:
+    with pytest.raises(DataError, match="1,234,567 against 10"):
+        parse_report(events_read=1_234_567).check()

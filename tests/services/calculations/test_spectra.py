@@ -1,0 +1,256 @@
+"""Spectra on the grid: counting, adding, and cuts worked out by hand."""
+
+from itertools import chain
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.config import PostProcessing
+from schemas.reports import ClassCounts
+from services.calculations.spectra import (
+    Cuts,
+    Grid,
+    Spectra,
+    SpectrumSum,
+    add_spectra,
+    count_classes,
+    decide_cuts,
+    fill,
+)
+from services.storage.arrays import write_spectra
+
+GRID = Grid(width=10.0, n_bins=8)
+
+
+def processing(*, remove_turn_on: bool = True, split_outliers: bool = True) -> PostProcessing:
+    return PostProcessing(
+        input_dir="in",
+        output_dir="out",
+        remove_turn_on=remove_turn_on,
+        split_outliers=split_outliers,
+    )
+
+
+def spectrum(*counts: int) -> npt.NDArray[np.int64]:
+    """Return a spectrum of eight bins and the overflow, filled from its start."""
+    return np.array([*counts, *[0] * (9 - len(counts))], dtype=np.int64)
+
+
+# The grid
+
+
+@pytest.mark.parametrize(
+    ("mass", "number"),
+    [
+        (0.0, 0),
+        (9.999, 0),
+        (10.0, 1),
+        (79.9, 7),
+        (80.0, 8),
+        (1e30, 8),
+        (float("inf"), 8),
+        (float("nan"), 8),
+    ],
+)
+def test_a_mass_lies_in_the_bin_that_begins_at_or_below_it(mass: float, number: int) -> None:
+    assert GRID.bins(np.array([mass], dtype=np.float32)).tolist() == [number]
+
+
+def test_bins_are_those_of_the_stored_mass_in_double_precision() -> None:
+    # 0.7 as float32 is 0.699999988, just below seven tenths; divided in float32 it would be 7.
+    masses = np.array([0.1, 0.3, 0.7], dtype=np.float32)
+    assert (masses / np.float32(0.1)).astype(int).tolist() == [1, 3, 7]
+    assert Grid(0.1, 10).bins(masses).tolist() == [1, 3, 6]
+
+
+def test_the_grid_of_the_defaults_has_a_thousand_bins() -> None:
+    assert Grid.of(processing()) == Grid(10.0, 1000)
+
+
+def test_counting_keeps_the_overflow_last() -> None:
+    masses = np.array([5, 6, 25, 80, 1000], dtype=np.float32)
+    assert GRID.count(masses).tolist() == [2, 0, 1, 0, 0, 0, 0, 0, 2]
+
+
+def test_no_masses_are_an_empty_spectrum() -> None:
+    assert GRID.count(np.zeros(0, dtype=np.float32)).tolist() == [0] * 9
+
+
+# Sums
+
+some_masses = st.lists(st.floats(0, 100, width=32), max_size=6)
+additions = st.lists(st.tuples(st.sampled_from(["2e/e0e1", "10j/j0j1", "2e/e0"]), some_masses))
+
+
+def summed(parts: list[tuple[str, list[float]]]) -> Spectra:
+    total = SpectrumSum()
+    for channel, masses in parts:
+        total.add_masses(channel, np.array(masses, dtype=np.float32), GRID)
+    return total.total()
+
+
+@given(additions)
+def test_a_sum_has_every_mass_once(parts: list[tuple[str, list[float]]]) -> None:
+    total = summed(parts)
+    assert list(total.channels) == sorted({channel for channel, _ in parts})
+    for position, channel in enumerate(total.channels):
+        all_masses = list(chain.from_iterable(m for name, m in parts if name == channel))
+        expected = [0] * 9
+        for mass in all_masses:
+            expected[min(int(mass // 10), 8)] += 1
+        assert total.dense(position, GRID).tolist() == expected
+        assert total.entries()[channel] == len(all_masses)
+
+
+@given(additions, st.randoms(use_true_random=False))
+def test_sums_do_not_depend_on_the_order(
+    tmp_path_factory: pytest.TempPathFactory,
+    parts: list[tuple[str, list[float]]],
+    random: Random,
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    permuted = parts.copy()
+    random.shuffle(permuted)
+    write_spectra(folder / "one.npz", summed(parts))
+    write_spectra(folder / "other.npz", summed(permuted))
+    assert (folder / "one.npz").read_bytes() == (folder / "other.npz").read_bytes()
+
+
+@given(st.lists(additions, max_size=4))
+def test_adding_sums_is_summing_everything(slices: list[list[tuple[str, list[float]]]]) -> None:
+    in_parts = add_spectra([summed(parts) for parts in reversed(slices)])
+    at_once = summed(list(chain.from_iterable(slices)))
+    assert in_parts.channels == at_once.channels
+    for name in ("first", "bins", "counts"):
+        np.testing.assert_array_equal(getattr(in_parts, name), getattr(at_once, name))
+
+
+def test_the_same_sum_is_the_same_bytes_at_any_time(tmp_path: Path) -> None:
+    total = summed([("2e/e0e1", [91.0, 92.0]), ("2m/m0m1", [3.0])])
+    first, second = tmp_path / "first.npz", tmp_path / "second.npz"
+    write_spectra(first, total)
+    write_spectra(second, total)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_sums_stay_right_when_they_are_compacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SpectrumSum, "_COMPACT_AT", 2)
+    total = summed([("a", [5.0, 15.0]), ("b", [5.0]), ("a", [5.0]), ("b", [25.0, 26.0])])
+    assert total.dense(0, GRID).tolist() == [2, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert total.dense(1, GRID).tolist() == [1, 0, 2, 0, 0, 0, 0, 0, 0]
+
+
+def test_no_additions_are_an_empty_sum() -> None:
+    assert SpectrumSum().total().entries() == {}
+
+
+# Cuts
+
+CUTS = {
+    "turn-on, then falling": (spectrum(1, 4, 9, 5, 2), Cuts(peak=2, low=2, high=None)),
+    "falling from the first bin": (spectrum(9, 5, 2), Cuts(peak=0, low=0, high=None)),
+    "tail behind an empty bin": (spectrum(1, 9, 5, 0, 2), Cuts(peak=1, low=1, high=3)),
+    "only the first empty bin counts": (
+        spectrum(1, 9, 5, 0, 2, 0, 1),
+        Cuts(peak=1, low=1, high=3),
+    ),
+    "empty bins below the peak split nothing": (
+        spectrum(1, 0, 0, 9, 5),
+        Cuts(peak=3, low=3, high=None),
+    ),
+    "empty bin right above the peak would leave one bin": (
+        spectrum(1, 9, 0, 5, 2),
+        Cuts(peak=1, low=1, high=None),
+    ),
+    "two bins are enough": (spectrum(0, 9, 1, 0, 5), Cuts(peak=1, low=1, high=3)),
+    "of two equal highest bins the right one counts": (
+        spectrum(1, 9, 3, 9, 5),
+        Cuts(peak=3, low=3, high=None),
+    ),
+    "flat": (spectrum(1, 1, 1, 1, 1, 1, 1, 1), Cuts(peak=7, low=7, high=None)),
+    "peak in the last bin": (spectrum(1, 2, 3, 4, 5, 6, 7, 8), Cuts(peak=7, low=7, high=None)),
+    "one filled bin": (spectrum(0, 0, 0, 3), Cuts(peak=3, low=3, high=None)),
+    "nothing": (spectrum(), Cuts(peak=None, low=0, high=None)),
+    "everything in overflow": (
+        spectrum(0, 0, 0, 0, 0, 0, 0, 0, 7),
+        Cuts(peak=None, low=0, high=None),
+    ),
+    "overflow is no peak": (spectrum(1, 2, 0, 0, 0, 0, 0, 0, 99), Cuts(peak=1, low=1, high=None)),
+    "nothing but emptiness behind": (spectrum(1, 9, 5, 0, 0), Cuts(peak=1, low=1, high=None)),
+}
+
+
+@pytest.mark.parametrize(("counts", "cuts"), CUTS.values(), ids=CUTS)
+def test_cuts_are_those_worked_out_by_hand(counts: npt.NDArray[np.int64], cuts: Cuts) -> None:
+    assert decide_cuts(counts, processing()) == cuts
+
+
+def test_the_turn_on_may_stay() -> None:
+    decided = decide_cuts(spectrum(1, 9, 5, 0, 2), processing(remove_turn_on=False))
+    assert decided == Cuts(peak=1, low=0, high=3)
+
+
+def test_outliers_may_stay() -> None:
+    decided = decide_cuts(spectrum(1, 9, 5, 0, 2), processing(split_outliers=False))
+    assert decided == Cuts(peak=1, low=1, high=None)
+
+
+def test_every_entry_is_in_the_first_class_that_applies() -> None:
+    counts = spectrum(1, 2, 9, 5, 0, 3, 0, 1, 4)
+    cuts = decide_cuts(counts, processing())
+    assert count_classes(counts, cuts, GRID) == ClassCounts(turn_on=3, main=14, tail=4, overflow=4)
+
+
+def test_a_channel_without_a_peak_has_overflow_only() -> None:
+    counts = spectrum(0, 0, 0, 0, 0, 0, 0, 0, 7)
+    classes = count_classes(counts, decide_cuts(counts, processing()), GRID)
+    assert classes == ClassCounts(overflow=7)
+
+
+spectra = st.lists(st.integers(0, 5), min_size=9, max_size=9).map(lambda c: spectrum(*c))
+
+
+@given(spectra, st.booleans(), st.booleans())
+def test_classes_exclude_one_another_and_lose_nothing(
+    counts: npt.NDArray[np.int64],
+    remove_turn_on: bool,
+    split_outliers: bool,
+) -> None:
+    config = processing(remove_turn_on=remove_turn_on, split_outliers=split_outliers)
+    cuts = decide_cuts(counts, config)
+    masks = cuts.classes(np.arange(9), GRID)
+    assert (np.sum(list(masks.values()), axis=0) == 1).all()
+    assert count_classes(counts, cuts, GRID).total == counts.sum()
+
+
+@given(spectra)
+def test_the_main_part_falls_from_its_first_bin_the_rightmost_highest(
+    counts: npt.NDArray[np.int64],
+) -> None:
+    cuts = decide_cuts(counts, processing())
+    if cuts.peak is not None:
+        main = counts[:-1][cuts.low : cuts.high]
+        assert main[0] == max(counts[:-1])
+        assert (main[1:] < main[0]).all()
+
+
+# Histograms
+
+
+def test_masses_are_filled_from_the_first_bin_on() -> None:
+    masses = np.array([20.0, 24.9, 25.0, 39.9], dtype=np.float32)
+    assert fill(masses, width=5.0, first_bin=4, n_bins=4).tolist() == [2, 1, 0, 1]
+
+
+def test_a_mass_that_rounds_past_an_edge_is_not_lost() -> None:
+    masses = np.array([19.999, 40.0], dtype=np.float32)
+    assert fill(masses, width=5.0, first_bin=4, n_bins=4).tolist() == [1, 0, 0, 1]
+
+
+def test_no_masses_fill_nothing() -> None:
+    assert fill(np.zeros(0, dtype=np.float32), 5.0, 4, 3).tolist() == [0, 0, 0]
