@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.config import DEMO, Config
+from schemas.config import Config
 from schemas.inputs import Sample, Slice
 from schemas.labels import Channel, mass_histogram_name
 from schemas.plan import Plan
 from schemas.reports import HistogramReport, PostProcessingReport, SliceReport
 from services.calculations.objects import Array, Integers
 from services.calculations.spectra import Grid, fill
+from services.contents import origin_note
 from services.monitoring import bar, peak_memory_bytes
 from services.run_directory import RunDirectory, arrays_folder, chunk_report, slice_report
 from services.storage import reports
@@ -188,9 +189,8 @@ def _histograms(
 
 
 def _remark(sources: set[str], sample: Sample) -> str:
-    if DEMO in sources:
-        return " (generated, not data)"
-    return " (simulation, unweighted)" if sample is Sample.SIMULATION else ""
+    note = origin_note(sources, sample)
+    return f" ({note})" if note else ""
 
 
 def _about(sources: set[str], sample: Sample) -> str:

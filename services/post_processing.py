@@ -20,20 +20,19 @@ from services.calculations.spectra import (
     Cuts,
     Grid,
     Spectra,
-    add_spectra,
     count_classes,
     decide_cuts,
 )
+from services.contents import sum_spectra
 from services.monitoring import bar, peak_memory_bytes
 from services.run_directory import (
     RunDirectory,
     arrays_folder,
     chunk_report,
     slice_report,
-    summed_spectra,
 )
 from services.storage import reports
-from services.storage.arrays import ArrayFolder, list_arrays, read_array, read_spectra
+from services.storage.arrays import ArrayFolder, list_arrays, read_array
 from services.storage.atomic import appearing, write_text
 from services.storage.slices import completed_slices
 
@@ -51,7 +50,7 @@ def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
     processing = config.post_processing_task_config
     computed = completed_slices(paths.processing_input, "mass_calculating")
     chunks = [name for summary in computed for name in summary.chunks]
-    cuts, plan = make_plan(processing, _sum_spectra(paths, computed))
+    cuts, plan = make_plan(processing, sum_spectra(paths.processing_input, computed))
     reports.write(paths.plan_file, plan, part)
     write_text(paths.channel_table, channel_table(plan), part)
     made = []
@@ -63,19 +62,6 @@ def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
     summary = _summarise(plan, made, part, time.monotonic() - started)
     reports.write(slice_report(paths.processed, part), summary, part)
     return summary
-
-
-def _sum_spectra(paths: RunDirectory, computed: Sequence[SliceReport]) -> dict[Sample, Spectra]:
-    summed = {}
-    for sample in Sample:
-        parts = [
-            Slice(summary.slice_index, summary.slice_total)
-            for summary in computed
-            if sample in summary.samples
-        ]
-        files = [summed_spectra(paths.processing_input, part, sample) for part in parts]
-        summed[sample] = add_spectra(read_spectra(file) for file in files)
-    return summed
 
 
 def make_plan(

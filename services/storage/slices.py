@@ -12,6 +12,11 @@ from services.storage import reports
 _SLICE_REPORT = re.compile(r"slice_([0-9]+)_of_([0-9]+)\.json")
 
 
+def has_slices(folder: Path) -> bool:
+    """Whether any slice of a stage has been completed in this folder."""
+    return any(_SLICE_REPORT.fullmatch(path.name) for path in folder.glob("slice_*.json"))
+
+
 def completed_slices(folder: Path, stage: str) -> tuple[SliceReport, ...]:
     """Return the reports of all slices of a stage, in the order of their numbers.
 
