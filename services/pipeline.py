@@ -11,7 +11,7 @@ from schemas.config import Config
 from schemas.inputs import Slice
 from schemas.reports import SliceReport
 from schemas.state import RunState, StageRecord, StageStatus, State
-from services import fetch, histograms, masses, parse, post_processing
+from services import fetch, histograms, masses, parse, plots, post_processing
 from services.run_directory import RunDirectory
 from services.storage import reports
 
@@ -40,16 +40,18 @@ STAGES = (
 
 
 def run(config: Config, paths: RunDirectory) -> tuple[SliceReport, ...]:
-    """Run the enabled stages in order and return their reports; the state file follows each step.
+    """Run the enabled stages in order, draw the figures, and return the stages' reports.
+
+    The state file follows each step.
 
     Raises:
-        PipelineError: a stage failed; the state is FAILED then.
+        PipelineError: a stage failed, or the figures; the state is FAILED then.
     """
     part = Slice()
     enabled = config.tasks.enabled()
     machine = _Machine(paths, part, enabled)
     done = tuple(machine.walk(stage, config) for stage in STAGES if stage.task in enabled)
-    machine.finish()
+    machine.finish(config)
     return done
 
 
@@ -91,7 +93,12 @@ class _Machine:
         )
         return report
 
-    def finish(self) -> None:
+    def finish(self, config: Config) -> None:
+        try:
+            plots.run(config, self._paths, self._part)
+        except BaseException:
+            self._enter(State.FAILED)
+            raise
         self._enter(State.COMPLETED)
 
     def _end(self, stage: Stage, status: StageStatus, started: datetime) -> None:
