@@ -225,11 +225,20 @@ def test_collision_data_have_no_note(of_pairs: Run) -> None:
         assert "(" not in figure.get_suptitle()
 
 
+@pytest.mark.parametrize(
+    "counts",
+    [
+        pytest.param(range(9, 0, -1), id="a straight fall"),
+        pytest.param(range(8, 0, -1), id="too few bins to look at"),
+    ],
+)
 def test_a_channel_without_excess_is_not_shown_as_one(
-    of_pairs: Run, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, counts: range
 ) -> None:
+    masses = [55.0 + 10 * k for k, count in enumerate(counts) for _ in range(count)]
     with caplog.at_level(logging.INFO):
-        assert "02_largest_local_excesses" not in drawn(of_pairs)
+        run = make_run(tmp_path, masses)
+    assert files(run) == both("01_largest_channels", "03_final_states")
     assert "no excess of data is drawn" in caplog.text
 
 
@@ -293,7 +302,7 @@ def test_the_same_run_gives_the_same_bytes(of_demo: Run) -> None:
     config, paths = of_demo
     before = {path.name: path.read_bytes() for path in paths.plots.iterdir()}
     # Neither a user's own style nor an earlier figure may show.
-    with mpl.rc_context({"font.size": 31.0, "axes.facecolor": "red"}):
+    with mpl.rc_context({"font.size": 31.0, "text.color": "red"}):
         plots.run(config, paths, Slice())
     assert {path.name: path.read_bytes() for path in paths.plots.iterdir()} == before
 
