@@ -181,9 +181,18 @@ def test_an_empty_root_file_is_told(tmp_path: Path) -> None:
 
 
 def test_other_tree_names_are_tried_first(tmp_path: Path) -> None:
-    path = physlite(tmp_path / "in.root", tree="mytree")
-    with open_events(str(path), ATLAS, ("absent", "mytree"), NEEDED) as file:
-        assert file.n_events == 1
+    numbers = {
+        "EventInfoAuxDyn.runNumber": np.ones(4, dtype=np.uint32),
+        "EventInfoAuxDyn.eventNumber": np.ones(4, dtype=np.uint64),
+    }
+    with uproot.recreate(tmp_path / "in.root") as file:
+        for tree, n_events in (("CollectionTree", 1), ("mytree", 4)):
+            columns = {name: column[:n_events] for name, column in numbers.items()}
+            file.mktree(tree, {name: column.dtype for name, column in columns.items()})
+            file[tree].extend(columns)
+    for more, n_events in ((("absent", "mytree"), 4), ((), 1)):
+        with open_events(str(tmp_path / "in.root"), ATLAS, more, ()) as events:
+            assert events.n_events == n_events
 
 
 @pytest.fixture
