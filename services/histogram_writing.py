@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from typing import Self
 
-from schemas.config import DEMO, Config, digest
+from schemas.config import Config, digest
 from schemas.errors import DataError
 from schemas.inputs import Sample, Slice
 from schemas.labels import Channel, mass_histogram_name
@@ -20,6 +20,7 @@ from services.calculations.binning import Axis
 from services.calculations.bumpnet import filled_range, judge
 from services.calculations.filling import Bins, Counts, Moments
 from services.calculations.objects import Integers
+from services.contents import origin_note
 from services.run_directory import RunDirectory
 from services.storage import reports
 from services.storage.atomic import appearing
@@ -76,9 +77,8 @@ class SampleHistograms:
     @property
     def remark(self) -> str:
         """What titles say of masses that are no collision data."""
-        if DEMO in self.sources:
-            return " (generated, not data)"
-        return " (simulation, unweighted)" if self.sample is Sample.SIMULATION else ""
+        note = origin_note(self.sources, self.sample)
+        return f" ({note})" if note else ""
 
 
 def write_sample(

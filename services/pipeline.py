@@ -13,7 +13,7 @@ from schemas.errors import BarrierError, ConfigError
 from schemas.inputs import Slice
 from schemas.reports import SliceReport
 from schemas.state import RunState, StageRecord, StageStatus, State
-from services import fetch, histograms, masses, parse, post_processing
+from services import fetch, histograms, masses, parse, plots, post_processing
 from services.run_directory import RunDirectory
 from services.storage import reports
 from services.storage.locks import only_writer
@@ -51,14 +51,17 @@ class Done:
     waiting_for: str | None = None
 
 
-def run(config: Config, paths: RunDirectory, part: Slice, *, waits: bool = False) -> Done:
-    """Run the enabled stages of a slice in order; the state file follows each step.
+def run(
+    config: Config, paths: RunDirectory, part: Slice, *, waits: bool = False, draws: bool = True
+) -> Done:
+    """Run the enabled stages of a slice in order; a run of one job also `draws` its figures.
 
-    A batch job that meets a barrier other slices have not reached waits for them for the
-    configured time and then fails, if it `waits`; else it ends there, having done what it can.
+    The state file follows each step. A batch job that meets a barrier other slices have not
+    reached waits for them for the configured time and then fails, if it `waits`; else it ends
+    there, having done what it can.
 
     Raises:
-        PipelineError: a stage failed; the state is FAILED then.
+        PipelineError: a stage failed, or the figures; the state is FAILED then.
     """
     enabled = config.tasks.enabled()
     if not waits:
@@ -81,6 +84,8 @@ def run(config: Config, paths: RunDirectory, part: Slice, *, waits: bool = False
                     raise
                 machine.wait(stage)
                 return Done(tuple(done), str(error))
+        if draws and part.total == 1:
+            machine.draw(config)
         machine.finish()
     return Done(tuple(done))
 
@@ -140,6 +145,13 @@ class _Machine:
             describe_counts(report.lost),
         )
         return report
+
+    def draw(self, config: Config) -> None:
+        try:
+            plots.run(config, self._paths, self._part)
+        except BaseException:
+            self._enter(State.FAILED)
+            raise
 
     def finish(self) -> None:
         self._enter(State.COMPLETED)

@@ -6,7 +6,7 @@ import csv
 import io
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import astuple
 from functools import partial
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from schemas.config import Config, PostProcessing, digest
 from schemas.errors import DataError
-from schemas.inputs import Sample, Slice
+from schemas.inputs import Slice
 from schemas.labels import Channel
 from schemas.plan import Plan, ResonanceTest
 from schemas.reports import (
@@ -28,8 +28,9 @@ from services import barriers
 from services.calculations.objects import Array
 from services.calculations.planning import make_plan
 from services.calculations.resonances import summarise
-from services.calculations.spectra import Cuts, Grid, Spectra, add_spectra, count_classes
+from services.calculations.spectra import Cuts, Grid, count_classes
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
+from services.contents import sum_spectra
 from services.monitoring import peak_memory_bytes
 from services.run_directory import (
     RunDirectory,
@@ -37,7 +38,6 @@ from services.run_directory import (
     chunk_report,
     chunk_spectra,
     slice_report,
-    summed_spectra,
 )
 from services.storage import reports
 from services.storage.arrays import (
@@ -69,7 +69,8 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         part,
         config.run_metadata.barrier_wait_seconds,
     )
-    cuts, plan = make_plan(processing, _sum_spectra(processing, paths, computed))
+    spectra = sum_spectra(paths.processing_input, computed, Grid.of(processing))
+    cuts, plan = make_plan(processing, spectra)
     reports.write(paths.plan_file, plan, part)
     write_text(paths.channel_table, channel_table(plan), part)
     settings = digest(config, "post_processing")
@@ -117,22 +118,6 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     )
     reports.write(slice_report(paths.processed, part), summary, part)
     return summary
-
-
-def _sum_spectra(
-    processing: PostProcessing, paths: RunDirectory, computed: Sequence[SliceReport]
-) -> dict[Sample, Spectra]:
-    grid = Grid.of(processing)
-    summed = {}
-    for sample in Sample:
-        parts = [
-            Slice(summary.slice_index, summary.slice_total)
-            for summary in computed
-            if sample in summary.samples
-        ]
-        files = [summed_spectra(paths.processing_input, part, sample) for part in parts]
-        summed[sample] = add_spectra(read_spectra(file, grid) for file in files)
-    return summed
 
 
 _TABLE_HEADER = (

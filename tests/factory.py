@@ -97,8 +97,8 @@ def make_config(data: Mapping[str, Any], folder: Path) -> Config:
     return configuration.from_dict(sections, where="test", folder=folder)
 
 
-def run_pipeline(config: Config, root: Path) -> RunDirectory:
-    """Run the whole pipeline into a new run directory at `root`."""
+def run_pipeline(config: Config, root: Path, *, draws: bool = False) -> RunDirectory:
+    """Run the whole pipeline into a new run directory at `root`, without figures unless asked."""
     paths = run_directory.open_run(config, root, datetime.now(UTC))
-    pipeline.run(config, paths, pipeline.slice_of(config))
+    pipeline.run(config, paths, pipeline.slice_of(config), draws=draws)
     return paths

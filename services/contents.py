@@ -1,0 +1,55 @@
+"""What the folders of a run hold, over all slices: summed spectra, and where events come from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from schemas.config import DEMO
+from schemas.inputs import Sample, Slice
+from schemas.reports import ChunkReport, SliceReport
+from services.calculations.spectra import Grid, Spectra, add_spectra
+from services.run_directory import chunk_report, summed_spectra
+from services.storage import reports
+from services.storage.arrays import read_spectra
+
+
+def sum_spectra(folder: Path, computed: Sequence[SliceReport], grid: Grid) -> dict[Sample, Spectra]:
+    """Return the mass spectra of the whole run per sample; `folder` holds those of its slices.
+
+    Raises:
+        DataError: a slice's spectra are missing, damaged, or on another grid.
+    """
+    summed = {}
+    for sample in Sample:
+        parts = [
+            Slice(summary.slice_index, summary.slice_total)
+            for summary in computed
+            if sample in summary.samples
+        ]
+        files = [summed_spectra(folder, part, sample) for part in parts]
+        summed[sample] = add_spectra(read_spectra(file, grid) for file in files)
+    return summed
+
+
+def sources(
+    folder: Path, completed: Sequence[SliceReport], kind: type[ChunkReport]
+) -> dict[Sample, set[str]]:
+    """Return where the events of each sample come from, by the chunk reports in `folder`.
+
+    Raises:
+        DataError: a report is missing or damaged.
+    """
+    found: dict[Sample, set[str]] = {}
+    for summary in completed:
+        for chunk in summary.chunks:
+            report = reports.read(chunk_report(folder, chunk), kind)
+            found.setdefault(report.sample, set()).add(report.source)
+    return found
+
+
+def origin_note(of_sources: Collection[str], sample: Sample) -> str:
+    """Return what must be said wherever such events are shown; nothing for collision data."""
+    if DEMO in of_sources:
+        return "generated, not data"
+    return "simulation, unweighted" if sample is Sample.SIMULATION else ""
