@@ -152,12 +152,23 @@ def test_a_combination_counts_its_objects() -> None:
     assert Combination.parse("e0e1m1j0j1j2").n_objects == 6
 
 
-def test_a_histogram_has_the_name_that_bumpnet_knows() -> None:
+@pytest.mark.parametrize(
+    ("template", "prefix", "name"),
+    [
+        (
+            "{prefix}mass_{combination}_cat_{category}_width_{width}",
+            "",
+            "mass_e0e1j0_cat_2ex_0mx_10jx_2gx_width_10.0",
+        ),
+        (
+            "{prefix}mass_{combination}_cat_{category}_width_{width}",
+            "ROI_",
+            "ROI_mass_e0e1j0_cat_2ex_0mx_10jx_2gx_width_10.0",
+        ),
+        ("{prefix}{combination}_{final_state}_{width}", "", "e0e1j0_2e_0m_10j_2g_10.0"),
+    ],
+    ids=["bumpnet", "copy for bumpnet", "plain"],
+)
+def test_a_histogram_is_named_by_the_template(template: str, prefix: str, name: str) -> None:
     channel = Channel.parse("2e_0m_10j_2g/e0e1j0")
-    name = mass_histogram_name(channel, 10, bumpnet=True)
-    assert name == "mass_e0e1j0_cat_2ex_0mx_10jx_2gx_width_10.0"
-
-
-def test_without_bumpnet_a_histogram_has_a_plain_name() -> None:
-    channel = Channel.parse("2e_0m/e0e1")
-    assert mass_histogram_name(channel, 2.5, bumpnet=False) == "e0e1_2e_0m_2.5"
+    assert mass_histogram_name(channel, "10.0", template=template, prefix=prefix) == name

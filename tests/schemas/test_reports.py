@@ -17,6 +17,7 @@ from schemas.reports import (
     ParseReport,
     PostProcessingReport,
     add_cut_flows,
+    check_classes,
     check_cut_flow,
 )
 
@@ -25,6 +26,7 @@ CHUNK = {
     "chunk": "parsed_demo_chunk1",
     "sample": Sample.DATA,
     "source": "demo",
+    "inputs": "0" * 64,
     "seconds": 1.0,
     "peak_memory_bytes": 1,
     "output": OUTPUT,
@@ -134,7 +136,7 @@ def test_a_channel_has_one_mass_per_event(
         mass_report().check_channels(expected, found)
 
 
-CLASSES = ClassCounts(main=5, tail=2, overflow=1, turn_on=4)
+CLASSES = ClassCounts(main=5, tail=2, overflow=1, floor=1, veto=1, turn_on=2)
 
 
 def test_classes_exclude_one_another() -> None:
@@ -143,7 +145,16 @@ def test_classes_exclude_one_another() -> None:
 
 def test_classes_add_up() -> None:
     total = CLASSES + ClassCounts(main=1, turn_on=1)
-    assert total == ClassCounts(main=6, tail=2, overflow=1, turn_on=5)
+    assert total == ClassCounts(main=6, tail=2, overflow=1, floor=1, veto=1, turn_on=3)
+
+
+def test_a_class_with_more_than_its_spectrum_promised_is_noticed() -> None:
+    with pytest.raises(DataError, match="main of 2e/e0e1, by spectrum and by mass: 5 against 6"):
+        check_classes("here", "2e/e0e1", CLASSES, CLASSES + ClassCounts(main=1))
+
+
+def test_classes_as_their_spectrum_promised_are_accepted() -> None:
+    check_classes("here", "2e/e0e1", CLASSES, CLASSES)
 
 
 def post_processing_report(masses_in: int) -> PostProcessingReport:
@@ -172,7 +183,7 @@ def histogram_report(entries: dict[str, int]) -> HistogramReport:
         masses_in=10,
         entries=entries,
         overflow=1,
-        output=OUTPUT,
+        outputs=(OUTPUT,),
     )
 
 

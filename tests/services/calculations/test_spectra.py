@@ -3,6 +3,7 @@
 from itertools import chain
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,6 @@ from services.calculations.spectra import (
     add_spectra,
     count_classes,
     decide_cuts,
-    fill,
 )
 from services.storage.arrays import write_spectra
 
@@ -116,8 +116,8 @@ def test_sums_do_not_depend_on_the_order(
     folder = tmp_path_factory.getbasetemp()
     permuted = parts.copy()
     random.shuffle(permuted)
-    write_spectra(folder / "one.npz", summed(parts))
-    write_spectra(folder / "other.npz", summed(permuted))
+    write_spectra(folder / "one.npz", summed(parts), GRID)
+    write_spectra(folder / "other.npz", summed(permuted), GRID)
     assert (folder / "one.npz").read_bytes() == (folder / "other.npz").read_bytes()
 
 
@@ -133,8 +133,8 @@ def test_adding_sums_is_summing_everything(slices: list[list[tuple[str, list[flo
 def test_the_same_sum_is_the_same_bytes_at_any_time(tmp_path: Path) -> None:
     total = summed([("2e/e0e1", [91.0, 92.0]), ("2m/m0m1", [3.0])])
     first, second = tmp_path / "first.npz", tmp_path / "second.npz"
-    write_spectra(first, total)
-    write_spectra(second, total)
+    write_spectra(first, total, GRID)
+    write_spectra(second, total, GRID)
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -239,18 +239,43 @@ def test_the_main_part_falls_from_its_first_bin_the_rightmost_highest(
         assert (main[1:] < main[0]).all()
 
 
-# Histograms
+# Cuts around known resonances
+
+RESONANCES = {
+    "below the floor everything is gone": (
+        spectrum(1, 9, 3, 4, 2),
+        {"floor": 3},
+        Cuts(peak=3, low=3, high=None, floor=3),
+    ),
+    "the peak is sought outside vetoes": (
+        spectrum(1, 4, 9, 3, 2),
+        {"vetoes": ((2, 3),)},
+        Cuts(peak=1, low=1, high=None, vetoes=((2, 3),)),
+    ),
+    "a vetoed bin is not empty": (
+        spectrum(1, 9, 4, 0, 3, 2),
+        {"vetoes": ((3, 4),)},
+        Cuts(peak=1, low=1, high=None, vetoes=((3, 4),)),
+    ),
+    "a vetoed bin is not left either": (
+        spectrum(0, 9, 5, 0, 3),
+        {"vetoes": ((2, 3),)},
+        Cuts(peak=1, low=1, high=None, vetoes=((2, 3),)),
+    ),
+    "nothing is left": (spectrum(1, 9), {"floor": 2}, Cuts(peak=None, low=2, high=None, floor=2)),
+}
 
 
-def test_masses_are_filled_from_the_first_bin_on() -> None:
-    masses = np.array([20.0, 24.9, 25.0, 39.9], dtype=np.float32)
-    assert fill(masses, width=5.0, first_bin=4, n_bins=4).tolist() == [2, 1, 0, 1]
+@pytest.mark.parametrize(("counts", "keys", "cuts"), RESONANCES.values(), ids=RESONANCES)
+def test_cuts_around_resonances_are_those_worked_out_by_hand(
+    counts: npt.NDArray[np.int64], keys: dict[str, Any], cuts: Cuts
+) -> None:
+    assert decide_cuts(counts, processing(), **keys) == cuts
 
 
-def test_a_mass_that_rounds_past_an_edge_is_not_lost() -> None:
-    masses = np.array([19.999, 40.0], dtype=np.float32)
-    assert fill(masses, width=5.0, first_bin=4, n_bins=4).tolist() == [1, 0, 0, 1]
-
-
-def test_no_masses_fill_nothing() -> None:
-    assert fill(np.zeros(0, dtype=np.float32), 5.0, 4, 3).tolist() == [0, 0, 0]
+def test_each_entry_around_resonances_is_in_the_first_class_that_applies() -> None:
+    counts = spectrum(1, 2, 3, 9, 5, 4, 0, 7, 6)
+    cuts = decide_cuts(counts, processing(), floor=2, vetoes=((1, 3), (4, 5)))
+    assert count_classes(counts, cuts, GRID) == ClassCounts(
+        floor=3, veto=8, main=13, tail=7, overflow=6
+    )

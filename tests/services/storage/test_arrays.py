@@ -12,6 +12,7 @@ from schemas.errors import DataError, StorageError
 from services.calculations.spectra import Grid, Spectra, SpectrumSum
 from services.storage.arrays import (
     ArrayFolder,
+    describe_arrays,
     list_arrays,
     read_array,
     read_spectra,
@@ -107,6 +108,13 @@ def test_the_digest_does_not_depend_on_the_order_of_arrays(tmp_path: Path) -> No
     assert len(digests) == 1
 
 
+def test_arrays_on_disk_are_described_as_when_they_were_written(tmp_path: Path) -> None:
+    with ArrayFolder(tmp_path / "chunk") as arrays:
+        arrays.append(NAME, floats(1, 2, 3))
+        arrays.append("10j/j0j1", floats(4))
+    assert describe_arrays(tmp_path, "chunk") == arrays.output("chunk")
+
+
 @pytest.mark.parametrize("n_bytes", [1, 4096, 5000 * 4, 10**9])
 def test_arrays_are_read_in_pieces_of_any_size(tmp_path: Path, n_bytes: int) -> None:
     write(tmp_path)
@@ -196,18 +204,21 @@ def test_pickles_are_not_run(tmp_path: Path) -> None:
 # Spectra
 
 
+GRID = Grid(10.0, 100)
+
+
 def some_spectra() -> Spectra:
     total = SpectrumSum()
-    total.add_masses("2e_0m/e0e1", floats(5, 91, 92, 1e9), Grid(10.0, 100))
-    total.add_masses("10j/j9j10", floats(7), Grid(10.0, 100))
+    total.add_masses("2e_0m/e0e1", floats(5, 91, 92, 1e9), GRID)
+    total.add_masses("10j/j9j10", floats(7), GRID)
     return total.total()
 
 
 @pytest.mark.parametrize("spectra", [some_spectra(), SpectrumSum().total()], ids=["two", "none"])
 def test_spectra_are_read_back(tmp_path: Path, spectra: Spectra) -> None:
     path = tmp_path / "spectra.npz"
-    write_spectra(path, spectra)
-    found = read_spectra(path)
+    write_spectra(path, spectra, GRID)
+    found = read_spectra(path, GRID)
     assert found.channels == spectra.channels
     for name in ("first", "bins", "counts"):
         np.testing.assert_array_equal(getattr(found, name), getattr(spectra, name))
@@ -229,31 +240,38 @@ def damaged(content: bytes, kind: str) -> bytes:
 )
 def test_damaged_spectra_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "spectra.npz"
-    write_spectra(path, some_spectra())
+    write_spectra(path, some_spectra(), GRID)
     path.write_bytes(damaged(path.read_bytes(), kind))
     with pytest.raises(DataError, match="expected summed spectra, found"):
-        read_spectra(path)
+        read_spectra(path, GRID)
+
+
+@pytest.mark.parametrize("other", [Grid(5.0, 100), Grid(10.0, 200)], ids=["width", "end"])
+def test_spectra_on_another_grid_are_refused(tmp_path: Path, other: Grid) -> None:
+    write_spectra(tmp_path / "spectra.npz", some_spectra(), GRID)
+    with pytest.raises(DataError, match=r"found 100 of 10\.0 GeV; compute the masses again"):
+        read_spectra(tmp_path / "spectra.npz", other)
 
 
 def test_missing_spectra_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected summed spectra, found no such file"):
-        read_spectra(tmp_path / "none.npz")
+        read_spectra(tmp_path / "none.npz", GRID)
 
 
 def test_spectra_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"cannot be read \(Is a directory\)"):
-        read_spectra(tmp_path)
+        read_spectra(tmp_path, GRID)
 
 
 def test_an_archive_of_other_arrays_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.npz"
     np.savez(path, masses=floats(1))
     with pytest.raises(DataError, match="expected summed spectra"):
-        read_spectra(path)
+        read_spectra(path, GRID)
 
 
 def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
     path = tmp_path / "other.npy"
     np.save(path, floats(1))
     with pytest.raises(DataError, match="expected summed spectra"):
-        read_spectra(path)
+        read_spectra(path, GRID)
