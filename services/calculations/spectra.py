@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -62,6 +63,18 @@ class Spectra:
         spectrum[self.bins[part]] = self.counts[part]
         return spectrum
 
+    def between(self, low: str, high: str | None) -> Spectra:
+        """Return the channels from the name `low` up to, but without, the name `high`."""
+        start = bisect_left(self.channels, low)
+        stop = len(self.channels) if high is None else bisect_left(self.channels, high)
+        part = slice(self.first[start], self.first[stop])
+        return Spectra(
+            self.channels[start:stop],
+            self.first[start : stop + 1] - self.first[start],
+            self.bins[part],
+            self.counts[part],
+        )
+
     def entries(self) -> dict[str, int]:
         """Return the entries per channel."""
         total = np.concatenate(([0], np.cumsum(self.counts)))[self.first]
@@ -106,6 +119,7 @@ class SpectrumSum:
     def _summed(self) -> tuple[Integers, Integers]:
         keys = np.concatenate([keys for keys, _ in self._pieces])
         counts = np.concatenate([counts for _, counts in self._pieces])
+        self._pieces = []
         return _sum_by_key(keys, counts)
 
     def total(self) -> Spectra:
@@ -113,12 +127,16 @@ class SpectrumSum:
         if not self._pieces:
             empty = np.zeros(0, dtype=np.int64)
             return Spectra((), np.zeros(1, dtype=np.int64), empty.astype(np.int32), empty)
-        self._pieces = [self._summed()]
-        keys, counts = self._pieces[0]
         channels = tuple(sorted(self._number))
         rank = np.empty(len(channels), dtype=np.int64)
         rank[[self._number[channel] for channel in channels]] = np.arange(len(channels))
-        keys, counts = _sum_by_key((rank[keys >> 32] << 32) + (keys & _BIN), counts)
+        # From now on channels are numbered in the order of their names.
+        self._number = {channel: number for number, channel in enumerate(channels)}
+        self._pieces = [
+            ((rank[keys >> 32] << 32) + (keys & _BIN), counts) for keys, counts in self._pieces
+        ]
+        keys, counts = self._summed()
+        self._pieces = [(keys, counts)]
         first = np.searchsorted(keys, np.arange(len(channels) + 1) << 32)
         return Spectra(channels, first, (keys & _BIN).astype(np.int32), counts)
 
@@ -133,17 +151,48 @@ def _sum_by_key(keys: Integers, counts: Integers) -> tuple[Integers, Integers]:
         return keys, counts
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
-    is_first = np.concatenate(([True], keys[1:] != keys[:-1]))
-    starts = np.flatnonzero(is_first)
-    return keys[starts], np.add.reduceat(counts[order], starts)
+    counts = counts[order]
+    del order
+    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    return keys[starts], np.add.reduceat(counts, starts)
 
 
 def add_spectra(parts: Iterable[Spectra]) -> Spectra:
-    """Return the sum of spectra on the same grid; it does not depend on their order."""
-    total = SpectrumSum()
+    """Return the sum of spectra on the same grid; it does not depend on their order.
+
+    Two at a time and block by block of channels, so that no more than the sum, one part and one
+    block are held.
+    """
+    total = SpectrumSum().total()
     for part in parts:
-        total.add(part)
-    return total.total()
+        total = _merge(total, part) if total.channels else part
+    return total
+
+
+# How many channels are summed at a time.
+_BLOCK = 10_000
+
+
+def _merge(one: Spectra, other: Spectra) -> Spectra:
+    channels = sorted({*one.channels, *other.channels})
+    # What both together have at most; memory that is not written to is not taken.
+    bins = np.empty(len(one.bins) + len(other.bins), dtype=np.int32)
+    counts = np.empty(len(bins), dtype=np.int64)
+    first = np.zeros(len(channels) + 1, dtype=np.int64)
+    filled = 0
+    for start in range(0, len(channels), _BLOCK):
+        stop = min(start + _BLOCK, len(channels))
+        next_name = channels[stop] if stop < len(channels) else None
+        summing = SpectrumSum()
+        for part in (one, other):
+            summing.add(part.between(channels[start], next_name))
+        block = summing.total()
+        first[start + 1 : stop + 1] = filled + block.first[1:]
+        end = filled + len(block.bins)
+        bins[filled:end] = block.bins
+        counts[filled:end] = block.counts
+        filled = end
+    return Spectra(tuple(channels), first, bins[:filled], counts[:filled])
 
 
 # Every mass has one class, the first of these that applies.
