@@ -64,11 +64,6 @@ def completed_slices(
     return found
 
 
-def has_slices(folder: Path) -> bool:
-    """Whether a stage has left the report of a slice, or of all, in a folder."""
-    return any(_SLICE_REPORT.fullmatch(path.name) for path in folder.glob("slice_*.json"))
-
-
 def missing_slices(folder: Path, stage: str, part: Slice) -> str:
     """Return, in words, which slices of a stage are not complete; nothing if all are."""
     total = _total(folder, part)

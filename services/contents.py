@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from schemas.config import DEMO
+from schemas.config import DEMO, Config, digest
 from schemas.inputs import Sample, Slice
 from schemas.reports import ChunkReport, SliceReport
 from services.calculations.spectra import Grid, Spectra, add_spectra
+from services.chunks import digest_of
 from services.run_directory import chunk_report, summed_spectra
 from services.storage import reports
 from services.storage.arrays import read_spectra
@@ -46,6 +47,14 @@ def sources(
             report = reports.read(chunk_report(folder, chunk), kind)
             found.setdefault(report.sample, set()).add(report.source)
     return found
+
+
+def is_made_of(
+    made: Sequence[SliceReport], upstream: Sequence[SliceReport], config: Config, stage: str
+) -> bool:
+    """Whether a stage was completed by this configuration, from what `upstream` tells of."""
+    inputs = digest_of(digest(config, stage), [report.content for report in upstream])
+    return bool(made) and all(report.inputs == inputs for report in made)
 
 
 def origin_note(of_sources: Collection[str], sample: Sample) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,15 +19,17 @@ from schemas.inputs import Sample, Slice
 from schemas.labels import Channel, FinalState, mass_histogram_name
 from schemas.plan import ChannelPlan, Plan
 from schemas.reports import MassReport, ParseReport, SliceReport
-from services.barriers import completed_slices, has_slices
+from services.barriers import completed_slices, missing_slices
+from services.calculations.binning import RESOLUTION_LABEL
 from services.calculations.excess import WINDOW_BINS, LocalExcess, largest_local_excess
-from services.calculations.objects import Integers, add_counts, project_populations
-from services.calculations.spectra import Grid, Spectra
-from services.contents import origin_note, sources, sum_spectra
+from services.calculations.kinematics import Floats
+from services.calculations.objects import Array, Integers, add_counts, project_populations
+from services.calculations.spectra import CLASSES, Cuts, Grid, Spectra
+from services.contents import is_made_of, origin_note, sources, sum_spectra
 from services.run_directory import RunDirectory
 from services.storage import reports
 from services.storage.atomic import appearing
-from services.storage.histograms import read_histograms
+from services.storage.histograms import MassHistogram, read_histograms
 
 if TYPE_CHECKING:
     # A second of imports, for those alone who draw.
@@ -86,21 +89,21 @@ class Look(NamedTuple):
     hatch: str
 
 
-# What became of masses that are not in the main part, in the order of the legend.
+# What became of masses that are not in the main part, by their class.
 LOOKS = {
-    "floor": Look("up to a known resonance: removed", "#eef4f8", "#9cb9cc", "\\\\\\\\"),
-    "veto": Look("known resonance: removed", "#eef4f8", "#9cb9cc", "xxx"),
+    "floor": Look("resonance and below: removed", "#f6eef6", "#c69fc7", "\\\\\\\\"),
+    "veto": Look("resonance: removed", "#f7eaea", "#d68a80", "xxxx"),
     "turn_on": Look("turn-on: removed", "#f4f4f5", "#b8bac0", "////"),
-    "outliers": Look("outliers: split off", "#fdf3eb", "#f3b17f", ".."),
+    "tail": Look("outliers: split off", "#fdf3eb", "#f3b17f", ".."),
 }
 
 
 class Region(NamedTuple):
-    """A range of masses in GeV whose entries are not in the main part; `look` names its LOOKS."""
+    """Bins `first .. stop - 1` of the grid whose masses are of one class, and not main."""
 
-    look: str
-    low_gev: float
-    high_gev: float
+    of_class: str
+    first: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -108,16 +111,17 @@ class Picture:
     """One channel as it is drawn; bins are those of the grid, `width_gev` wide, from 0.
 
     `spectrum`: all masses below the end of the grid, shape (n_bins,), up to the last filled bin.
-    `written`: the first bin of the channel's histogram and its contents, shape (n,); None where
-    the run has no histograms yet.
+    `written`: edges in GeV, shape (n + 1,), and masses per `width_gev`, shape (n,), of the
+    channel's histogram; None where the run has no histograms yet.
     """
 
     channel: Channel
     decided: ChannelPlan
     width_gev: float
     spectrum: Integers
+    regions: tuple[Region, ...]
     excess: LocalExcess | None = None
-    written: tuple[int, Integers] | None = None
+    written: tuple[Floats, Array] | None = None
 
 
 def run(config: Config, paths: RunDirectory, part: Slice) -> tuple[Path, ...]:
@@ -157,33 +161,52 @@ def figures(config: Config, paths: RunDirectory) -> Iterator[tuple[str, Figure]]
     Raises:
         DataError: a file of the run is damaged.
     """
-    computed: tuple[SliceReport, ...] = ()
-    if has_slices(paths.processing_input):
-        computed = completed_slices(paths.processing_input, "mass_calculating", Slice())
+    parsed = _completed(paths.masses_input, "parsing")
+    computed = _completed(paths.processing_input, "mass_calculating")
+    processed = _completed(paths.processed, "post_processing")
+    plan = None
+    if is_made_of(processed, computed, config, "post_processing"):
+        plan = reports.read(paths.plan_file, Plan)
+        filled = _completed(paths.histograms, "histogram_creation")
+        has_histograms = is_made_of(filled, processed, config, "histogram_creation")
+        yield from _channel_figures(config, paths, plan, computed, has_histograms=has_histograms)
+    elif computed and processed:
+        log.info("plots: no channel is drawn: the plan is out of date; run post_processing")
+    if not is_made_of(computed, parsed, config, "mass_calculating"):
+        plan = None
+    yield from _state_figures(config, paths, parsed, plan)
+
+
+def _channel_figures(
+    config: Config,
+    paths: RunDirectory,
+    plan: Plan,
+    computed: Sequence[SliceReport],
+    *,
+    has_histograms: bool,
+) -> Iterator[tuple[str, Figure]]:
     grid = Grid.of(config.post_processing_task_config)
     spectra = sum_spectra(paths.processing_input, computed, grid)
-    if not computed:
-        log.info("plots: no channel is drawn: there are no masses in %s", paths.processing_input)
-    elif not paths.plan_file.exists():
-        log.info("plots: no channel is drawn: there is no plan, %s", paths.plan_file)
-    else:
-        plan = reports.read(paths.plan_file, Plan)
-        for sample, found in sources(paths.processing_input, computed, MassReport).items():
-            pictures = _pictures(plan, sample, spectra[sample])
-            note = origin_note(found, sample)
-            yield from _channel_figures(config, paths, sample, pictures, note)
-    if not has_slices(paths.masses_input):
-        log.info("plots: no final state is drawn: there are no events in %s", paths.masses_input)
-        return
-    parsed = completed_slices(paths.masses_input, "parsing", Slice())
+    for sample, found in sources(paths.processing_input, computed, MassReport).items():
+        pictures = _pictures(plan, sample, spectra[sample], grid)
+        note = origin_note(found, sample)
+        for name, heading, caption, chosen in _choices(pictures, sample):
+            complete = _with_histograms(config, paths, sample, chosen) if has_histograms else chosen
+            figure = draw_channels(complete, heading, note, caption)
+            yield f"{name}{sample.suffix}", figure
+
+
+def _state_figures(
+    config: Config, paths: RunDirectory, parsed: Sequence[SliceReport], plan: Plan | None
+) -> Iterator[tuple[str, Figure]]:
     for sample, found in sources(paths.masses_input, parsed, ParseReport).items():
         populations = project_populations(
             add_counts(summary.populations.get(sample, {}) for summary in parsed),
             config.mass_calculation_task_config.final_state_objects,
         )
         n_combinations = None
-        if computed:
-            names = spectra[sample].channels
+        if plan is not None:
+            names = plan.channels.get(sample, {})
             n_combinations = Counter(Channel.parse(name).final_state for name in names)
         if populations:
             figure = draw_final_states(populations, n_combinations, origin_note(found, sample))
@@ -192,47 +215,67 @@ def figures(config: Config, paths: RunDirectory) -> Iterator[tuple[str, Figure]]
             log.info("plots: no final state of %s is drawn: it has no events", sample)
 
 
-def _pictures(plan: Plan, sample: Sample, spectra: Spectra) -> list[Picture]:
+def _completed(folder: Path, stage: str) -> tuple[SliceReport, ...]:
+    missing = missing_slices(folder, stage, Slice())
+    if missing:
+        log.info("plots: nothing is drawn of %s: %s", stage, missing)
+        return ()
+    return completed_slices(folder, stage, Slice())
+
+
+def _pictures(plan: Plan, sample: Sample, spectra: Spectra, grid: Grid) -> list[Picture]:
     """Return every channel that has a main part, with its largest excess."""
-    width = plan.bin_width_gev
-    grid = Grid(width, round(plan.max_mass_gev / width))
     kept = plan.kept(sample)
     pictures = []
     for position, name in enumerate(spectra.channels):
         if name in kept:
-            decided = kept[name]
+            spectrum = spectra.dense(position, grid)[:-1]
             # A copy, so that only the part that is drawn stays in memory.
-            spectrum = spectra.dense(position, grid)[: round(decided.last_gev / width)].copy()
+            spectrum = spectrum[: int(np.flatnonzero(spectrum)[-1]) + 1].copy()
+            found = regions(kept[name], grid, len(spectrum))
             is_main = np.ones(len(spectrum), dtype=np.bool_)
-            for region in regions(decided):
-                is_main[round(region.low_gev / width) : round(region.high_gev / width)] = False
+            for region in found:
+                is_main[region.first : region.stop] = False
             excess = largest_local_excess(spectrum, is_main)
-            pictures.append(Picture(Channel.parse(name), decided, width, spectrum, excess))
+            channel = Channel.parse(name)
+            pictures.append(Picture(channel, kept[name], grid.width, spectrum, found, excess))
     return pictures
 
 
-def regions(decided: ChannelPlan) -> tuple[Region, ...]:
-    """Return the ranges of masses that are not in the main part."""
-    floor = decided.floor_gev or 0.0
-    found = [
-        Region("floor", 0.0, floor),
-        Region("turn_on", floor, decided.low_gev),
-        *(Region("veto", low, high) for low, high in decided.vetoes_gev),
-    ]
-    if decided.high_gev is not None:
-        found.append(Region("outliers", decided.high_gev, decided.last_gev))
-    return tuple(region for region in found if region.low_gev < region.high_gev)
+def regions(decided: ChannelPlan, grid: Grid, n_bins: int) -> tuple[Region, ...]:
+    """Return, for the first `n_bins` bins, the ranges that are not in the main part."""
+
+    def on_grid(edge_gev: float) -> int:
+        return round(edge_gev / grid.width)
+
+    cuts = Cuts(
+        peak=None if decided.peak_gev is None else on_grid(decided.peak_gev),
+        low=on_grid(decided.low_gev),
+        high=None if decided.high_gev is None else on_grid(decided.high_gev),
+        floor=on_grid(decided.floor_gev or 0.0),
+        vetoes=tuple((on_grid(low), on_grid(high)) for low, high in decided.vetoes_gev),
+    )
+    classes = cuts.class_of_bin(grid)[:n_bins]
+    edges = [0, *(np.flatnonzero(np.diff(classes)) + 1).tolist(), n_bins]
+    found = [Region(CLASSES[classes[first]], first, stop) for first, stop in pairwise(edges)]
+    return tuple(region for region in found if region.of_class != "main")
 
 
-def _channel_figures(
-    config: Config, paths: RunDirectory, sample: Sample, pictures: Sequence[Picture], note: str
-) -> Iterator[tuple[str, Figure]]:
-    by_entries = sorted(pictures, key=lambda p: (-p.decided.population, p.channel))[:N_CHANNELS]
-    if by_entries:
-        plain = [replace(picture, excess=None) for picture in by_entries]
-        heading = f"Largest channels: {len(plain)} of {len(pictures):,}"
-        figure = draw_channels(_with_histograms(config, paths, sample, plain), heading, note)
-        yield f"01_largest_channels{sample.suffix}", figure
+class _Choice(NamedTuple):
+    """The channels of one figure."""
+
+    name: str
+    heading: str
+    caption: str
+    pictures: list[Picture]
+
+
+def _choices(pictures: Sequence[Picture], sample: Sample) -> Iterator[_Choice]:
+    largest = sorted(pictures, key=lambda p: (-p.decided.population, p.channel))[:N_CHANNELS]
+    if largest:
+        heading = f"Largest channels: {len(largest)} of {len(pictures):,}"
+        plain = [replace(picture, excess=None) for picture in largest]
+        yield _Choice("01_largest_channels", heading, "", plain)
     else:
         log.info("plots: no channel of %s is drawn: none has a main part", sample)
     rows = [
@@ -244,9 +287,7 @@ def _channel_figures(
     if by_excess:
         n_searched = sum(picture.excess is not None for picture in pictures)
         heading = f"Largest local excesses: {len(by_excess)} of {n_searched:,} channels"
-        largest = _with_histograms(config, paths, sample, by_excess)
-        figure = draw_channels(largest, heading, note, _EXCESS_CAPTION)
-        yield f"02_largest_local_excesses{sample.suffix}", figure
+        yield _Choice("02_largest_local_excesses", heading, _EXCESS_CAPTION, by_excess)
     else:
         log.info("plots: no excess of %s is drawn: no main part has one", sample)
 
@@ -254,26 +295,32 @@ def _channel_figures(
 def _with_histograms(
     config: Config, paths: RunDirectory, sample: Sample, pictures: Sequence[Picture]
 ) -> list[Picture]:
-    """Return the pictures with what the histogram file holds, added up to bins of the grid."""
+    """Return the pictures with what the histogram files hold, per bin width of the grid."""
     histograms = config.histogram_creation_task_config
-    path = paths.histogram_file(sample)
-    # Histograms made from another run's masses do not belong on top of this run's, and those of
-    # growing bins are not on the grid.
-    is_on_grid = histograms.binning == "fixed" and histograms.single_output_file
-    if not path.exists() or paths.histograms_input != paths.processed or not is_on_grid:
-        return list(pictures)
-    width = max(histograms.bin_width_gev)
-    names = [
-        mass_histogram_name(p.channel, str(width), template=histograms.name_template)
-        for p in pictures
-    ]
-    found = read_histograms(path, names)
+    is_fixed = histograms.binning == "fixed"
+    label = str(max(histograms.bin_width_gev)) if is_fixed else RESOLUTION_LABEL
     complete = []
-    for picture, name in zip(pictures, names, strict=True):
-        first_bin = round(found[name].low / picture.width_gev)
-        per_bin = found[name].counts.reshape(-1, round(picture.width_gev / width)).sum(axis=1)
-        complete.append(replace(picture, written=(first_bin, per_bin)))
+    for picture in pictures:
+        channel = picture.channel
+        name = mass_histogram_name(channel, label, template=histograms.name_template)
+        of_state = None if histograms.single_output_file else str(channel.final_state)
+        path = paths.histogram_file(sample, of_state)
+        written = per_width(read_histograms(path, [name])[name], picture.width_gev)
+        complete.append(replace(picture, written=written))
     return complete
+
+
+def per_width(histogram: MassHistogram, width_gev: float) -> tuple[Floats, Array]:
+    """Return edges, shape (n + 1,), and entries per `width_gev`, shape (n,), of a histogram.
+
+    Bins of equal width are added up to that width, which is a multiple of theirs; others cannot be,
+    and are scaled.
+    """
+    if histogram.edges is not None:
+        return histogram.edges, histogram.counts * width_gev / np.diff(histogram.edges)
+    n_bins = round((histogram.high - histogram.low) / width_gev)
+    edges = histogram.low + np.arange(n_bins + 1, dtype=np.float64) * width_gev
+    return edges, histogram.counts.reshape(n_bins, -1).sum(axis=1)
 
 
 def draw_channels(
@@ -290,7 +337,7 @@ def draw_channels(
     for one, picture in zip(axes, pictures, strict=False):
         _draw_channel(one, picture)
         handles, labels = one.get_legend_handles_labels()
-        labelled = dict(zip(map(str, labels), handles, strict=True)) | labelled
+        labelled |= dict(zip(map(str, labels), handles, strict=True))
     for unused in axes[len(pictures) :]:
         unused.set_visible(False)
     _finish(figure, labelled, heading, note, caption)
@@ -303,14 +350,15 @@ def _finish(
     """Put the heading above the axes, and below them the legend under the caption."""
     text = f"{heading} ({note})" if note else heading
     figure.suptitle(text, x=0.01, horizontalalignment="left")
-    figure.legend(
-        labelled.values(),
-        labelled.keys(),
-        title=caption or None,
-        alignment="left",
-        loc="outside lower left",
-        ncols=len(labelled),
-    )
+    if labelled:
+        figure.legend(
+            labelled.values(),
+            labelled.keys(),
+            title=caption or None,
+            alignment="left",
+            loc="outside lower left",
+            ncols=len(labelled),
+        )
 
 
 def _count_axis(axis: Axis) -> None:
@@ -326,15 +374,14 @@ def _draw_channel(axes: Axes, picture: Picture) -> None:
     width, decided = picture.width_gev, picture.decided
     edges = np.arange(len(picture.spectrum) + 1) * width
     if picture.written:
-        first, counts = picture.written
-        in_histogram = (first + np.arange(len(counts) + 1)) * width
-        axes.stairs(counts, in_histogram, fill=True, color="#8bbce9", label="in the histogram")
+        in_histogram, per_bin = picture.written
+        axes.stairs(per_bin, in_histogram, fill=True, color="#8bbce9", label="in the histogram")
     axes.stairs(picture.spectrum, edges, color="black", linewidth=0.8, label="all masses")
-    for region in regions(decided):
-        look = LOOKS[region.look]
+    for region in picture.regions:
+        look = LOOKS[region.of_class]
         axes.axvspan(
-            region.low_gev,
-            region.high_gev,
+            region.first * width,
+            region.stop * width,
             facecolor=look.face,
             edgecolor=look.line,
             linewidth=0.0,
@@ -436,5 +483,6 @@ def draw_final_states(
     axes.set_xlabel("selected events")
     heading = f"Largest final states: {len(largest)} of {len(populations):,}"
     handles, labels = axes.get_legend_handles_labels()
-    _finish(figure, dict(zip(map(str, labels), handles, strict=True)), heading, note)
+    labelled = dict(zip(map(str, labels), handles, strict=True))
+    _finish(figure, labelled if n_combinations is not None else {}, heading, note)
     return figure

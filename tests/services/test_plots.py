@@ -18,15 +18,20 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from matplotlib.text import Annotation, Text
 
+from schemas import config as configuration
 from schemas.config import Config
 from schemas.errors import DataError, StorageError
 from schemas.inputs import Sample, Slice
 from schemas.plan import ChannelPlan
 from schemas.reports import ClassCounts
 from services import pipeline, plots, run_directory
+from services.calculations.spectra import CLASSES, Grid
 from services.catalogs import demo
 from services.run_directory import RunDirectory
+from services.storage.histograms import MassHistogram
 from tests.factory import make_config, run_pipeline, write_nanoaod
+
+SHIPPED = Path(__file__).parents[2] / "config.yaml"
 
 Run = tuple[Config, RunDirectory]
 
@@ -40,12 +45,17 @@ def pairs(masses: Sequence[float]) -> list[list[tuple[float, ...]]]:
 
 
 def make_run(
-    folder: Path, masses: Sequence[float] = MASSES, *, simulation: bool = False, **blocks: Any
+    folder: Path,
+    masses: Sequence[float] = MASSES,
+    *,
+    simulation: bool = False,
+    draws: bool = False,
+    **blocks: Any,
 ) -> Run:
     file = write_nanoaod(folder / "pairs.root", simulation=simulation, muons=pairs(masses))
     blocks["parsing_task_config"] = {"local_files": {"cms-nanoaod": [str(file)]}}
     config = make_config(blocks, folder)
-    return config, run_pipeline(config, folder / "run")
+    return config, run_pipeline(config, folder / "run", draws=draws)
 
 
 def drawn(run: Run) -> dict[str, Figure]:
@@ -76,10 +86,12 @@ def both(*names: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def of_demo(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("demo")
-    masses = {"mass_calculation_task_config": {"min_events_per_fs": 100}}
-    config = make_config({"parsing_task_config": {"release_years": ["demo"]}} | masses, folder)
-    return config, run_pipeline(config, folder / "run", draws=True)
+    """Return a run of the shipped configuration."""
+    alone = {"parallel_processes": 1}
+    config = configuration.load(
+        SHIPPED, {"parsing_task_config": alone, "mass_calculation_task_config": alone}
+    )
+    return config, run_pipeline(config, tmp_path_factory.mktemp("demo") / "run", draws=True)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +107,8 @@ def of_pairs(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_a_run_ends_with_its_figures(of_demo: Run) -> None:
     names = ("01_largest_channels", "02_largest_local_excesses", "03_final_states")
     assert files(of_demo) == both(*names)
-    assert '"state": "COMPLETED"' in of_demo[1].state_file(Slice()).read_text()
+    state = of_demo[1].state_file(Slice()).read_text()
+    assert '"state": "COMPLETED"' in state
 
 
 def test_every_figure_of_generated_events_says_so(demo_figures: dict[str, Figure]) -> None:
@@ -167,29 +180,71 @@ def test_what_the_histogram_holds_is_shown_even_if_it_is_more_than_the_main_part
     assert steps(axes, "in the histogram")[0] == [4, 3, 2, 0, 1]
 
 
-def test_regions_are_what_lies_outside_the_main_part() -> None:
-    decided = ChannelPlan(
+def decided(**edges: Any) -> ChannelPlan:
+    return ChannelPlan(
+        **{"peak_gev": 60.0, "low_gev": 60.0, "high_gev": None, "last_gev": 110.0} | edges,
         population=11,
-        peak_gev=60.0,
-        low_gev=60.0,
-        high_gev=90.0,
-        last_gev=110.0,
-        classes=ClassCounts(main=9, tail=1, turn_on=1),
+        classes=ClassCounts(main=11),
         dropped=None,
     )
-    removed = plots.Region("turn_on", 0.0, 60.0)
-    assert plots.regions(decided) == (removed, plots.Region("outliers", 90.0, 110.0))
-    assert plots.regions(decided.model_copy(update={"high_gev": None})) == (removed,)
-    assert plots.regions(decided.model_copy(update={"low_gev": 0.0, "high_gev": None})) == ()
 
 
-def test_the_legend_names_what_is_drawn_once(of_demo: Run, of_pairs: Run) -> None:
+@pytest.mark.parametrize(
+    ("edges", "expected"),
+    [
+        pytest.param({"low_gev": 0.0}, [], id="all main"),
+        pytest.param({"high_gev": 90.0}, [("turn_on", 0, 6), ("tail", 9, 11)], id="both ends"),
+        pytest.param(
+            {"floor_gev": 30.0, "low_gev": 60.0}, [("floor", 0, 3), ("turn_on", 3, 6)], id="floor"
+        ),
+        pytest.param(
+            {"vetoes_gev": ((20.0, 30.0), (80.0, 100.0))},
+            [("turn_on", 0, 2), ("veto", 2, 3), ("turn_on", 3, 6), ("veto", 8, 10)],
+            id="vetoes in turn-on and main part",
+        ),
+    ],
+)
+def test_regions_are_what_lies_outside_the_main_part(
+    edges: dict[str, Any], expected: list[tuple[str, int, int]]
+) -> None:
+    assert list(plots.regions(decided(**edges), Grid(10.0, 1000), 11)) == expected
+
+
+def test_every_class_but_main_and_overflow_has_a_look() -> None:
+    assert {"main", "overflow", *plots.LOOKS} == set(CLASSES)
+
+
+def test_a_resonance_that_is_removed_is_shaded(demo_figures: dict[str, Figure]) -> None:
+    figure = demo_figures["01_largest_channels"]
+    assert "resonance and below: removed" in legend(figure)
+    [axes] = [axes for axes in figure.axes if axes.get_title() == "m0m1 in 0e_2m_0j_0g"]
+    contents, edges = steps(axes, "in the histogram")
+    # The Z is cut at 110 GeV, and what follows falls.
+    assert edges[0] == 110
+    assert contents[0] == max(contents)
+
+
+def test_bins_of_growing_width_are_shown_per_bin_of_the_grid() -> None:
+    edges = np.array([0.0, 5.0, 25.0, 75.0])
+    histogram = MassHistogram("h", "", 0.0, 75.0, np.array([3, 8, 10]), 0.0, 0.0, edges)
+    shown, per_bin = plots.per_width(histogram, 10.0)
+    assert shown.tolist() == edges.tolist()
+    # 3 in half a bin of the grid, 8 in two, 10 in five.
+    assert per_bin.tolist() == [6, 4, 2]
+
+
+@pytest.mark.parametrize(
+    "histograms", [{"binning": "resolution"}, {"single_output_file": False}], ids=str
+)
+def test_histograms_are_found_however_they_are_written(
+    tmp_path: Path, histograms: dict[str, Any]
+) -> None:
+    run = make_run(tmp_path, histogram_creation_task_config=histograms)
+    assert "in the histogram" in legend(drawn(run)["01_largest_channels"])
+
+
+def test_the_legend_names_what_is_drawn_once(of_pairs: Run) -> None:
     expected = ["in the histogram", "all masses", "turn-on: removed", "outliers: split off"]
-    with_resonances = [*expected[:2], "up to a known resonance: removed", "outliers: split off"]
-    assert legend(drawn(of_demo)["01_largest_channels"]) == [
-        *with_resonances,
-        "turn-on: removed",
-    ]
     assert legend(drawn(of_pairs)["01_largest_channels"]) == expected
 
 
@@ -199,7 +254,7 @@ def test_overflow_is_counted_beside_the_spectrum(tmp_path: Path) -> None:
 
 
 def test_simulation_has_its_own_figures_and_is_called_so(tmp_path: Path) -> None:
-    run = make_run(tmp_path, simulation=True)
+    run = make_run(tmp_path, simulation=True, draws=True)
     assert files(run) == both("01_largest_channels_mc", "03_final_states_mc")
     for figure in drawn(run).values():
         assert "simulation, unweighted" in figure.get_suptitle()
@@ -217,7 +272,7 @@ def test_a_sample_of_which_nothing_is_left_has_no_figure(
     }
     config = make_config({"parsing_task_config": parsing}, tmp_path)
     with caplog.at_level(logging.INFO):
-        paths = run_pipeline(config, tmp_path / "run")
+        paths = run_pipeline(config, tmp_path / "run", draws=True)
     assert files((config, paths)) == both("01_largest_channels", "03_final_states")
     assert "no channel of mc is drawn" in caplog.text
     assert "no final state of mc is drawn" in caplog.text
@@ -240,7 +295,7 @@ def test_a_channel_without_excess_is_not_shown_as_one(
 ) -> None:
     masses = [55.0 + 10 * k for k, count in enumerate(counts) for _ in range(count)]
     with caplog.at_level(logging.INFO):
-        run = make_run(tmp_path, masses)
+        run = make_run(tmp_path, masses, draws=True)
     assert files(run) == both("01_largest_channels", "03_final_states")
     assert "no excess of data is drawn" in caplog.text
 
@@ -258,32 +313,74 @@ def test_final_states_are_ranked_with_their_combinations(demo_figures: dict[str,
     assert shown["0e_0m_1j_0g"].endswith(" · 0 combinations")
 
 
-def test_without_masses_final_states_alone_are_drawn(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    later = ("mass_calculating", "post_processing", "histogram_creation")
-    with caplog.at_level(logging.INFO):
-        run = make_run(tmp_path, tasks={f"do_{task}": False for task in later})
-    assert files(run) == both("03_final_states")
-    assert "combination" not in texts(drawn(run)["03_final_states"])
-    assert "no channel is drawn: there are no masses in" in caplog.text
+LATER = ("mass_calculating", "post_processing", "histogram_creation")
 
 
-def test_without_a_plan_no_channel_is_drawn(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def without(*tasks: str) -> dict[str, bool]:
+    return {f"do_{task}": False for task in tasks}
+
+
+@pytest.mark.parametrize("left_out", [LATER, LATER[1:]], ids=["masses", "plan"])
+def test_without_masses_or_plan_final_states_alone_are_drawn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, left_out: Sequence[str]
 ) -> None:
-    later = ("post_processing", "histogram_creation")
     with caplog.at_level(logging.INFO):
-        run = make_run(tmp_path, tasks={f"do_{task}": False for task in later})
+        run = make_run(tmp_path, draws=True, tasks=without(*left_out))
     assert files(run) == both("03_final_states")
-    assert "11 · 1 combination" in texts(drawn(run)["03_final_states"])
-    assert "no channel is drawn: there is no plan" in caplog.text
+    figure = drawn(run)["03_final_states"]
+    assert "combination" not in texts(figure)
+    assert figure.legends == []
+    assert f"nothing is drawn of {left_out[0]}: " in caplog.text
 
 
 def test_without_histograms_the_spectrum_and_its_cuts_are_drawn(tmp_path: Path) -> None:
-    run = make_run(tmp_path, tasks={"do_histogram_creation": False})
+    run = make_run(tmp_path, tasks=without("histogram_creation"))
     figure = drawn(run)["01_largest_channels"]
     assert legend(figure) == ["all masses", "turn-on: removed", "outliers: split off"]
+
+
+def test_a_plan_of_another_configuration_is_not_drawn(
+    of_pairs: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, paths = of_pairs
+    other = config.post_processing_task_config.model_copy(update={"remove_turn_on": False})
+    changed = config.model_copy(update={"post_processing_task_config": other})
+    with caplog.at_level(logging.INFO):
+        assert list(drawn((changed, paths))) == ["03_final_states"]
+    assert "the plan is out of date; run post_processing" in caplog.text
+
+
+def test_masses_on_another_grid_do_not_fail_a_run_that_only_parses(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, paths = make_run(tmp_path)
+    grid = {"peak_detection_bin_width_gev": 20.0}
+    other = config.post_processing_task_config.model_copy(update=grid)
+    only_parsing = config.tasks.model_copy(update=without(*LATER))
+    changed = config.model_copy(
+        update={"post_processing_task_config": other, "tasks": only_parsing}
+    )
+    with caplog.at_level(logging.INFO):
+        pipeline.run(changed, paths, Slice())
+    assert files((changed, paths)) == both("03_final_states")
+    assert "the plan is out of date" in caplog.text
+
+
+def test_histograms_of_another_configuration_are_not_drawn(of_pairs: Run) -> None:
+    config, paths = of_pairs
+    other = config.histogram_creation_task_config.model_copy(update={"bin_width_gev": (5.0,)})
+    changed = config.model_copy(update={"histogram_creation_task_config": other})
+    assert "in the histogram" not in legend(drawn((changed, paths))["01_largest_channels"])
+
+
+def test_a_job_of_several_leaves_the_figures_to_the_whole(tmp_path: Path) -> None:
+    file = write_nanoaod(tmp_path / "pairs.root", muons=pairs(MASSES))
+    blocks = {
+        "parsing_task_config": {"local_files": {"cms-nanoaod": [str(file)]}},
+        "run_metadata": {"batch_job_index": 1, "total_batch_jobs": 2},
+    }
+    paths = run_pipeline(make_config(blocks, tmp_path), tmp_path / "run", draws=True)
+    assert not paths.plots.exists()
 
 
 def test_an_empty_run_has_no_figures(of_pairs: Run, caplog: pytest.LogCaptureFixture) -> None:
@@ -291,8 +388,7 @@ def test_an_empty_run_has_no_figures(of_pairs: Run, caplog: pytest.LogCaptureFix
     empty = make_empty(paths)
     with caplog.at_level(logging.INFO):
         assert plots.run(config, empty, Slice()) == ()
-    assert "there are no masses in" in caplog.text
-    assert "there are no events in" in caplog.text
+    assert "nothing is drawn of parsing: " in caplog.text
     assert not empty.plots.exists()
 
 
