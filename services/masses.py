@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+import numpy as np
+
 from schemas.config import Config, digest
 from schemas.inputs import Sample, Slice
 from schemas.labels import Combination, FinalState
@@ -30,7 +32,7 @@ from services.run_directory import (
 )
 from services.storage import reports
 from services.storage.arrays import ArrayFolder, describe_arrays, read_spectra, write_spectra
-from services.storage.atomic import appearing
+from services.storage.atomic import appearing, require_space
 from services.storage.events import read_parsed
 from services.workers import Workers
 
@@ -148,6 +150,9 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
     with_combinations = {state: found for state, found in wanted.items() if found}
     letters = {BY_NAME[name].letter for name in masses.final_state_objects}
     spectra = SpectrumSum()
+    present = project_populations(source.populations, masses.final_state_objects)
+    n_masses = sum(present[state] * len(found) for state, found in wanted.items())
+    require_space(paths.masses, n_masses * np.dtype(np.float32).itemsize)
     folder = arrays_folder(paths.masses, source.chunk)
     with (
         appearing(folder, part, folder=True) as temporary,

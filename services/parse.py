@@ -31,7 +31,7 @@ from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
 from services.monitoring import peak_memory_bytes
 from services.run_directory import RunDirectory, chunk_report, events_file, slice_report
 from services.storage import reports
-from services.storage.atomic import appearing
+from services.storage.atomic import appearing, require_space
 from services.storage.events import ParsedWriter, open_events, parsed_writer
 from services.workers import Workers, tell_position
 
@@ -171,6 +171,7 @@ def parse_chunk(config: Config, folder: Path, part: Slice, task: ChunkTask) -> P
     chunk: Chunk = task.source
     path = events_file(folder, chunk.name)
     failed: dict[str, str] = {}
+    require_space(folder, task.threshold_bytes)
     while True:
         try:
             with appearing(path, part) as temporary, parsed_writer(temporary) as writer:

@@ -16,6 +16,7 @@ from schemas.state import RunState, StageRecord, StageStatus, State
 from services import fetch, histograms, masses, parse, plots, post_processing
 from services.run_directory import RunDirectory
 from services.storage import reports
+from services.storage.atomic import remove_leftovers
 from services.storage.locks import only_writer
 from services.workers import Workers, available_cores
 
@@ -69,6 +70,7 @@ def run(
         config = config.model_copy(update={"run_metadata": metadata})
     done: list[SliceReport] = []
     with only_writer(paths.lock_file(part)), ExitStack() as stack:
+        _tidy(paths, part)
         machine = _Machine(paths, part, enabled)
         pools: dict[int, Workers] = {}
         for stage in STAGES:
@@ -100,6 +102,13 @@ def slice_of(config: Config) -> Slice:
         )
         raise ConfigError(msg)
     return Slice(metadata.batch_job_index or 1, metadata.total_batch_jobs or 1)
+
+
+def _tidy(paths: RunDirectory, part: Slice) -> None:
+    folders = (paths.root, paths.inputs, paths.parsed_data, paths.masses, paths.processed)
+    for folder in (*folders, paths.histograms, paths.plots, paths.logs):
+        for path in remove_leftovers(folder, part):
+            log.info("removed %s, which an earlier start had not finished", path)
 
 
 def _worker_count(config: Config, stage: Stage) -> int:

@@ -47,7 +47,7 @@ from services.storage.arrays import (
     read_array,
     read_spectra,
 )
-from services.storage.atomic import appearing, write_text
+from services.storage.atomic import appearing, require_space, write_text
 from services.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -188,6 +188,7 @@ def split_chunk(
         )
         raise DataError(msg)
     total = ClassCounts()
+    require_space(paths.processed, source.output.size)
     with (
         appearing(arrays_folder(paths.processed, source.chunk), part, folder=True) as temporary,
         ArrayFolder(temporary) as arrays,
