@@ -732,6 +732,7 @@ class Config(Block):
                 "(for example [demo]) or local_files, or set tasks.do_parsing to false"
             )
             raise ValueError(msg)
+        self._refuse_missing_b_jets()
         grid = self.post_processing_task_config.peak_detection_bin_width_gev
         for width in self.histogram_creation_task_config.bin_width_gev:
             if not is_multiple(grid, width):
@@ -742,6 +743,18 @@ class Config(Block):
                 )
                 raise ValueError(msg)
         return self
+
+    def _refuse_missing_b_jets(self) -> None:
+        """Raise ValueError if masses are asked of b-jets that parsing does not make."""
+        masses, parsing = self.mass_calculation_task_config, self.parsing_task_config
+        profiles = (*parsing.selection_by_release.values(), *parsing.selection_by_record.values())
+        is_made = parsing.enable_jet_tagging or any(p.enable_jet_tagging for p in profiles)
+        if self.tasks.do_parsing and "BJets" in masses.final_state_objects and not is_made:
+            msg = (
+                "mass_calculation_task_config: BJets are named, but nothing makes them; set "
+                "parsing_task_config.enable_jet_tagging: true, or leave BJets out"
+            )
+            raise ValueError(msg)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -25,6 +25,7 @@ from services.calculations.objects import Events, add_counts, concatenate, popul
 from services.calculations.selection import select
 from services.monitoring import bar, peak_memory_bytes
 from services.run_directory import RunDirectory, chunk_report, events_file, slice_report
+from services.selections import SourceSelection, describe, selection_of
 from services.storage import reports
 from services.storage.atomic import appearing
 from services.storage.events import ParsedWriter, open_events, parsed_writer
@@ -49,6 +50,7 @@ def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
     )
     chunks = make_chunks(listed, parsing.chunk_input_bytes)
     log.info("parsing: %d files in %d chunks", len(listed), len(chunks))
+    _announce(parsing, chunks)
     made = []
     for chunk in bar(chunks, "parsing", show=parsing.show_progress_bar):
         report = parse_chunk(config, chunk, paths.parsed_data, part)
@@ -60,10 +62,22 @@ def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
     return summary
 
 
+def _announce(parsing: Parsing, chunks: Sequence[Chunk]) -> None:
+    """Log what is selected of each source; a selection that cannot be meant is found here."""
+    for first in dict.fromkeys((c.first.source, c.first.layout, c.first.sample) for c in chunks):
+        source, _, sample = first
+        lines = describe(f"{source}{sample.suffix}", selection_of(parsing, *first))
+        log.info("parsing: %s", lines[0])
+        for line in lines[1:]:
+            log.debug("parsing: %s", line)
+
+
 def needed_types(config: Config) -> frozenset[str]:
     """Return the types that every file must have: without them the result would be wrong."""
     masses = config.mass_calculation_task_config
-    return frozenset({*masses.objects_to_calculate, *masses.final_state_objects} - {"BJets"})
+    named = {*masses.objects_to_calculate, *masses.final_state_objects}
+    # b-jets are made of jets.
+    return frozenset({"Jets" if name == "BJets" else name for name in named})
 
 
 @dataclass
@@ -159,6 +173,8 @@ def _parse_files(
 ) -> tuple[_Tally, list[FileOutcome]]:
     parsing = config.parsing_task_config
     needed = needed_types(config)
+    first = files[0]
+    selected = selection_of(parsing, first.source, first.layout, first.sample)
     chunk = _Tally()
     outcomes = []
     for file in files:
@@ -166,7 +182,7 @@ def _parse_files(
         of_file = _Tally()
         if reason is None:
             try:
-                _read_file(file, parsing, needed, of_file, chunk, writer)
+                _read_file(file, selected, needed, of_file, chunk, writer)
             except DataError as error:
                 reason = str(error)
                 is_partial = parsing.keep_partial_files and of_file.events_read > 0
@@ -194,7 +210,7 @@ def _outcome(file: InputFile, events: int, reason: str | None) -> FileOutcome:
 
 def _read_file(
     file: InputFile,
-    parsing: Parsing,
+    what: SourceSelection,
     needed: Collection[str],
     of_file: _Tally,
     of_chunk: _Tally,
@@ -206,9 +222,11 @@ def _read_file(
         DataError: the file is not what the list says, or cannot be read to its end.
     """
     layout = load_layout(file.layout)
+    parsing = what.parsing
     threshold = parsing.chunk_yield_threshold_bytes
-    with open_events(file.url, layout, parsing.possible_data_tree_names, needed) as source:
-        if source.sample is not file.sample:
+    trees = parsing.possible_data_tree_names
+    with open_events(file.url, layout, trees, needed, what.extras) as source:
+        if source.sample not in (None, file.sample):
             msg = (
                 f"{file.url}: listed as {file.sample}, but its branches are those of "
                 f"{source.sample}; list the files again"
@@ -218,9 +236,12 @@ def _read_file(
         step = source.events_within(threshold)
         for start in range(0, source.n_events, step):
             stop = min(start + step, source.n_events)
-            selected, flow = select(
-                source.read(start, stop), parsing.kinematic_cuts, parsing.particle_counts
-            )
+            events = source.read(start, stop)
+            try:
+                selected, flow = select(events, what.selection)
+            except DataError as error:
+                msg = f"{file.url}: {error}"
+                raise DataError(msg) from error
             of_file.add(stop - start, selected, flow)
             if of_chunk.held_bytes + of_file.held_bytes >= threshold:
                 of_chunk.write_out(writer)

@@ -85,11 +85,12 @@ def write_nanoaod(
 
 
 def make_config(data: Mapping[str, Any], folder: Path) -> Config:
-    """Return the configuration of a small run: no cuts and no rare final states unless asked."""
+    """Return the configuration of a small run: nothing is cut away unless asked."""
     sections = {key: dict(value) for key, value in data.items()}
     parsing = sections.setdefault("parsing_task_config", {})
     parsing.setdefault("kinematic_cuts", {})
     parsing.setdefault("particle_counts", {})
+    parsing.setdefault("overlap_removal", "none")
     sections.setdefault("mass_calculation_task_config", {}).setdefault("min_events_per_fs", 1)
     return configuration.from_dict(sections, where="test", folder=folder)
 
