@@ -56,6 +56,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     add("--merge-only", action="store_true", help="merge the jobs of --run-dir")
     add("--plots-only", action="store_true", help="draw the figures of --run-dir again")
+    add("--inspect", metavar="FILE", help="show the trees of FILE and which data layout fits")
     return parser.parse_args(arguments)
 
 
@@ -124,6 +125,7 @@ def run(options: argparse.Namespace) -> None:
         root.removeHandler(log_file)
         log_file.close()
     print(pipeline.closing_table(done))
+    print(pipeline.cut_flow_table(done))
     if configuration.DEMO in config.parsing_task_config.release_years:
         print(GENERATED_NOTE)
     print(f"run directory: {paths.root}")
@@ -134,7 +136,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=options.log_level, format="%(levelname)-7s %(message)s", force=True)
     try:
-        run(options)
+        if options.inspect is None:
+            run(options)
+        else:
+            from services.inspect_file import inspect
+
+            print(inspect(options.inspect))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,36 @@ def open_events(
                 raise DataError(msg)
             events = EventFile(url, file[tree_name], layout, needed, extras)
         yield events
+
+
+@dataclass(frozen=True)
+class TreeContent:
+    """What a tree of a file is."""
+
+    kind: str
+    n_events: int
+    branches: tuple[str, ...]
+
+
+def list_trees(url: str) -> dict[str, TreeContent]:
+    """Return the trees and RNTuples of a file by name.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    with _data_errors(url), uproot.open(url) as file:
+        classes = file.classnames(recursive=False)
+        names = [name for name, kind in classes.items() if kind in _TREE_CLASSES]
+        found = {name.partition(";")[0]: file[name] for name in reversed(names)}
+        return {
+            name: TreeContent(
+                _TREE_CLASSES[tree.classname], int(tree.num_entries), tuple(tree.keys())
+            )
+            for name, tree in sorted(found.items())
+        }
+
+
+_TREE_CLASSES = {"TTree": "TTree", "ROOT::RNTuple": "RNTuple"}
 
 
 def _record(objects: Objects) -> ak.Array:
