@@ -153,7 +153,7 @@ def _events_within(tree: Any, branches: Collection[str], n_bytes: int) -> int:
 
 def _uncompressed_bytes(tree: Any, branches: Collection[str]) -> int:
     """Return what these branches, or fields of an RNTuple, take when unpacked."""
-    if tree.classname == "TTree":
+    if tree.classname != "ROOT::RNTuple":
         return sum(int(tree[name].member("fTotBytes")) for name in branches)
     ntuple = tree.ntuple
     parent = [record.parent_field_id for record in ntuple.field_records]
