@@ -31,6 +31,7 @@ MODES = {
     "merge_only": (("run_dir",), ("tasks", *_JOBS)),
     "plots_only": (("run_dir",), ("tasks", *_JOBS)),
     "bumpnet_check": ((), ("run_dir", "tasks", *_JOBS)),
+    "inspect": ((), ("config", "run_dir", "tasks", *_JOBS)),
 }
 UNAVAILABLE_OPTIONS = ("dry_run", "merge_only", "plots_only")
 
@@ -70,6 +71,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="FILE.root",
         help="say which histograms of any ROOT file BumpNet accepts; exit code 1 if none",
     )
+    add("--inspect", metavar="FILE", help="show the trees of FILE and which data layout fits")
     return parser.parse_args(arguments)
 
 
@@ -159,6 +161,7 @@ def run(options: argparse.Namespace) -> None:
         # A job without --tasks does what it can; only one that is sent to a stage waits for it.
         done = pipeline.run(config, paths, part, waits=options.tasks is not None)
     print(pipeline.closing_table(done.reports))
+    print(pipeline.cut_flow_table(done.reports))
     if configuration.DEMO in config.parsing_task_config.release_years:
         print(GENERATED_NOTE)
     print(f"run directory: {paths.root}")
@@ -216,7 +219,12 @@ def main(arguments: list[str] | None = None) -> int:
         refuse_wrong_combinations(options)
         if options.bumpnet_check:
             return check_for_bumpnet(options)
-        run(options)
+        if options.inspect:
+            from services.inspect_file import inspect
+
+            print(inspect(options.inspect))
+        else:
+            run(options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR

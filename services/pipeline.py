@@ -199,10 +199,27 @@ def closing_table(done: Sequence[SliceReport]) -> str:
         )
         for report in done
     ]
+    notes = [f"{report.stage}: {note}" for report in done for note in report.notes]
+    return "\n".join([_aligned(header, rows), *notes])
+
+
+def cut_flow_table(done: Sequence[SliceReport]) -> str:
+    """Return the cut flow of each source: cuts on events, and cuts that removed objects."""
+    header = ("source", "step", "of", "before", "removed", "left")
+    rows = [
+        (source, row.step, row.of, f"{row.before:,}", f"{row.removed:,}", f"{row.after:,}")
+        for report in done
+        for source, flow in report.cut_flows.items()
+        for row in flow
+        if row.removed
+    ]
+    return "\n" + _aligned(header, rows) + "\n" if rows else ""
+
+
+def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     lines = [
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
         for row in [header, *rows]
     ]
-    notes = [f"{report.stage}: {note}" for report in done for note in report.notes]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *notes])
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

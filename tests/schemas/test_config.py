@@ -334,7 +334,7 @@ def test_a_key_that_nothing_reads_is_in_no_model(section: str, key: str) -> None
         (PARSING, "release_years", "demo", "expected a list in brackets"),
         (PARSING, "particle_counts", 3, "expected a block of keys"),
         (PARSING, "kinematic_cuts", None, "expected a block of keys"),
-        (PARSING, "overlap_removal", "atlas", "expected 'none'"),
+        (PARSING, "overlap_removal", "atls", "expected 'default', 'atlas', 'cms' or 'none'"),
         (MASSES, "field_to_slice_by", "eta", "expected 'pt'"),
         (MASSES, "objects_to_calculate", "Electrons", "expected a list in brackets"),
         (PROCESSING, "max_mass_gev", "10000", "expected a valid number"),
