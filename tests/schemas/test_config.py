@@ -18,6 +18,7 @@ from schemas.config import (
     TASK_NAMES,
     UNAVAILABLE_KEYS,
     Config,
+    chosen_tasks,
     from_dict,
     is_multiple,
     load,
@@ -85,6 +86,7 @@ DEFAULTS = [
     ("run_metadata", "base_output_dir", "./output"),
     ("run_metadata", "batch_job_index", None),
     ("run_metadata", "total_batch_jobs", None),
+    ("run_metadata", "barrier_wait_seconds", 120.0),
     ("tasks", "do_parsing", True),
     ("tasks", "do_mass_calculating", True),
     ("tasks", "do_post_processing", True),
@@ -131,11 +133,20 @@ DEFAULTS = [
     (PROCESSING, "split_outliers", True),
     (HISTOGRAMS, "input_dir", "im_arrays_processed"),
     (HISTOGRAMS, "output_dir", "histograms"),
+    (HISTOGRAMS, "binning", "fixed"),
     (HISTOGRAMS, "bin_width_gev", (10.0,)),
+    (HISTOGRAMS, "min_bin_width_gev", 1.0),
+    (HISTOGRAMS, "histogram_type", "TH1D"),
     (HISTOGRAMS, "single_output_file", True),
     (HISTOGRAMS, "output_filename", "atlas_opendata_bumpnet.root"),
     (HISTOGRAMS, "exclude_outliers", True),
+    (HISTOGRAMS, "also_save_unprocessed", False),
     (HISTOGRAMS, "use_bumpnet_naming", True),
+    (
+        HISTOGRAMS,
+        "histogram_name_template",
+        "{prefix}mass_{combination}_cat_{category}_width_{width}",
+    ),
 ]
 AVAILABLE = [row for row in DEFAULTS if row[1] not in UNAVAILABLE_KEYS.get(row[0], ())]
 TYPES = ("electrons", "muons", "jets", "photons", "taus", "bjets")
@@ -339,7 +350,10 @@ def test_a_key_that_nothing_reads_is_in_no_model(section: str, key: str) -> None
         (PROCESSING, "max_mass_gev", "10000", "expected a valid number"),
         (PROCESSING, "max_mass_gev", float("inf"), "expected a finite number"),
         (PROCESSING, "peak_detection_bin_width_gev", 0.0, "expected a value greater than 0"),
-        (HISTOGRAMS, "single_output_file", False, "expected True"),
+        (HISTOGRAMS, "single_output_file", "no", "expected a valid boolean"),
+        (HISTOGRAMS, "histogram_type", "TH2D", "expected 'TH1D' or 'TH1F'"),
+        (HISTOGRAMS, "binning", "logarithmic", "expected 'fixed' or 'resolution'"),
+        ("run_metadata", "barrier_wait_seconds", -1, "expected a value greater than or equal to 0"),
         (HISTOGRAMS, "output_filename", 5, "expected a valid string"),
         ("run_metadata", "run_name", 2024, "expected a valid string"),
     ],
@@ -689,18 +703,35 @@ def test_input_paths_start_at_the_file(load_text: Load, tmp_path: Path) -> None:
     }
 
 
+# The command line
+
+
 def test_the_command_line_chooses_tasks(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(DEMO + "tasks: {do_parsing: true}\n", encoding="utf-8")
-    enabled = load(path, ["histogram_creation", "post_processing"]).tasks.enabled()
-    assert enabled == ("post_processing", "histogram_creation")
+    chosen = {"tasks": chosen_tasks("histogram_creation, post_processing")}
+    assert load(path, chosen).tasks.enabled() == ("post_processing", "histogram_creation")
 
 
-def test_the_command_line_names_known_tasks(tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text(DEMO, encoding="utf-8")
+@pytest.mark.parametrize("names", ["parse", "parsing,parse"])
+def test_the_command_line_names_known_tasks(names: str) -> None:
     with pytest.raises(ConfigError, match=r"--tasks: 'parse' is not a task; did you mean 'parsing"):
-        load(path, ["parse"])
+        chosen_tasks(names)
+
+
+def test_what_is_overridden_replaces_the_file_and_leaves_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(DEMO + "run_metadata: {run_name: mine, total_batch_jobs: 2}\n")
+    config = load(path, {"run_metadata": {"batch_job_index": 3, "total_batch_jobs": 4}})
+    metadata = config.run_metadata
+    assert (metadata.run_name, metadata.batch_job_index, metadata.total_batch_jobs) == ("mine", 3, 4)
+
+
+def test_what_is_overridden_is_checked_like_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(DEMO)
+    with pytest.raises(ConfigError, match=r"batch_job_index \(5\) is above total_batch_jobs \(4\)"):
+        load(path, {"run_metadata": {"batch_job_index": 5, "total_batch_jobs": 4}})
 
 
 # Written out again
@@ -787,8 +818,8 @@ def test_every_key_explains_itself() -> None:
     schema = json.loads(configuration.json_schema())
     silent = [
         f"{name}.{key}"
-        for name, block in schema["$defs"].items()
+        for name, block in [("Config", schema), *schema["$defs"].items()]
         for key, described in block["properties"].items()
-        if "description" not in described and name not in ("ParticleCounts", "KinematicCuts")
+        if "description" not in described
     ]
     assert silent == []
