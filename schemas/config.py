@@ -942,10 +942,16 @@ def _explain(error: Any) -> str:
     field = block.model_fields.get(str(location[-1])) if block else None
     hint = ""
     if field and field.description:
-        is_simple = not field.is_required() and field.default_factory is None
-        default = f" Default: {field.default!r}." if is_simple else ""
+        is_given = not field.is_required() and field.default_factory is None
+        default = f" Default: {field.default!r}." if is_given and _is_short(field.default) else ""
         hint = f". {where}: {field.description}{default}"
     return f"{where}: {expected}, found {found!r}{hint}"
+
+
+def _is_short(default: object) -> bool:
+    """Whether a default is a value, and no block of keys or list of blocks."""
+    values = default if isinstance(default, tuple) else (default,)
+    return not any(isinstance(value, Block) for value in values)
 
 
 def from_dict(data: dict[str, Any], *, where: str, folder: Path) -> Config:

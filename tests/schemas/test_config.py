@@ -374,9 +374,21 @@ def test_a_wrong_value_is_told_with_the_meaning_and_default_of_its_key(
     assert complaint.endswith("How many events the demo release has. Default: 200000.")
 
 
-@pytest.mark.parametrize("key", ["particle_counts", "kinematic_cuts"])
-def test_no_default_is_told_where_it_is_a_whole_block(complaints: Complaints, key: str) -> None:
-    (complaint,) = complaints(demo_with(PARSING, **{key: 3}))
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        (PARSING, "particle_counts"),
+        (PARSING, "kinematic_cuts"),
+        (PROCESSING, "known_resonances"),
+        (HISTOGRAMS, "pt_resolution"),
+        (HISTOGRAMS, "bumpnet_acceptance"),
+    ],
+)
+def test_no_default_is_told_where_it_is_a_whole_block(
+    complaints: Complaints, section: str, key: str
+) -> None:
+    (complaint,) = complaints(demo_with(section, **{key: 3}))
+    assert f"{section}.{key}: expected a " in complaint
     assert "Default" not in complaint
 
 
