@@ -22,14 +22,14 @@ def config_of(tmp_path: Path, **sections: Any) -> Config:
 
 
 def test_a_run_is_named_by_the_second_it_begins(tmp_path: Path) -> None:
-    run = run_directory.create(config_of(tmp_path), None, NOW)
+    run = run_directory.open_run(config_of(tmp_path), None, NOW)
     assert run.root == tmp_path / "runs" / "atlas_opendata_20260304_050607"
     assert run.root.is_dir()
 
 
 def test_runs_of_the_same_second_get_a_suffix(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    names = [run_directory.create(config, None, NOW).root.name for _ in range(3)]
+    names = [run_directory.open_run(config, None, NOW).root.name for _ in range(3)]
     assert names == [
         "atlas_opendata_20260304_050607",
         "atlas_opendata_20260304_050607_2",
@@ -42,7 +42,7 @@ def test_a_relative_output_folder_starts_at_the_current_directory(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = config_of(tmp_path, run_metadata={"base_output_dir": "here", "run_name": "mine"})
-    run = run_directory.create(config, None, NOW)
+    run = run_directory.open_run(config, None, NOW)
     assert run.root == tmp_path / "here" / "mine_20260304_050607"
 
 
@@ -51,14 +51,14 @@ def test_a_chosen_directory_is_used_as_it_is(tmp_path: Path, exists: bool) -> No
     chosen = tmp_path / "deep" / "chosen"
     if exists:
         chosen.mkdir(parents=True)
-    assert run_directory.create(config_of(tmp_path), chosen, NOW).root == chosen
+    assert run_directory.open_run(config_of(tmp_path), chosen, NOW).root == chosen
 
 
 def test_a_chosen_directory_may_be_relative(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run_directory.create(config_of(tmp_path), Path("chosen"), NOW).root.is_absolute()
+    assert run_directory.open_run(config_of(tmp_path), Path("chosen"), NOW).root.is_absolute()
 
 
 def test_an_occupied_directory_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -66,32 +66,32 @@ def test_an_occupied_directory_is_refused_and_left_alone(tmp_path: Path) -> None
     chosen.mkdir()
     (chosen / "thesis.txt").write_text("precious")
     with pytest.raises(ConfigError, match="chosen: expected"):
-        run_directory.create(config_of(tmp_path), chosen, NOW)
+        run_directory.open_run(config_of(tmp_path), chosen, NOW)
     assert [path.name for path in chosen.iterdir()] == ["thesis.txt"]
 
 
 def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="file: expected a directory, found a file"):
-        run_directory.create(config_of(tmp_path), tmp_path / "file", NOW)
+        run_directory.open_run(config_of(tmp_path), tmp_path / "file", NOW)
 
 
 def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="run: the run directory cannot be made"):
-        run_directory.create(config_of(tmp_path), tmp_path / "file" / "run", NOW)
+        run_directory.open_run(config_of(tmp_path), tmp_path / "file" / "run", NOW)
 
 
 def test_an_output_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     config = config_of(tmp_path, run_metadata={"base_output_dir": str(tmp_path / "file" / "runs")})
     with pytest.raises(StorageError, match="runs: cannot be written"):
-        run_directory.create(config, None, NOW)
+        run_directory.open_run(config, None, NOW)
 
 
 def test_the_resolved_configuration_lies_in_the_run(tmp_path: Path) -> None:
     config = config_of(tmp_path, parsing_task_config={"local_files": {"cms-nanoaod": ["a.root"]}})
-    run = run_directory.create(config, None, NOW)
+    run = run_directory.open_run(config, None, NOW)
     assert load(run.config_file) == config
     assert run.config_file == run.root / "config.yaml"
 

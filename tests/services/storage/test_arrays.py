@@ -12,6 +12,7 @@ from schemas.errors import DataError, StorageError
 from services.calculations.spectra import Grid, Spectra, SpectrumSum
 from services.storage.arrays import (
     ArrayFolder,
+    describe_arrays,
     list_arrays,
     read_array,
     read_spectra,
@@ -196,18 +197,21 @@ def test_pickles_are_not_run(tmp_path: Path) -> None:
 # Spectra
 
 
+GRID = Grid(10.0, 100)
+
+
 def some_spectra() -> Spectra:
     total = SpectrumSum()
-    total.add_masses("2e_0m/e0e1", floats(5, 91, 92, 1e9), Grid(10.0, 100))
-    total.add_masses("10j/j9j10", floats(7), Grid(10.0, 100))
+    total.add_masses("2e_0m/e0e1", floats(5, 91, 92, 1e9), GRID)
+    total.add_masses("10j/j9j10", floats(7), GRID)
     return total.total()
 
 
 @pytest.mark.parametrize("spectra", [some_spectra(), SpectrumSum().total()], ids=["two", "none"])
 def test_spectra_are_read_back(tmp_path: Path, spectra: Spectra) -> None:
     path = tmp_path / "spectra.npz"
-    write_spectra(path, spectra)
-    found = read_spectra(path)
+    write_spectra(path, spectra, GRID)
+    found = read_spectra(path, GRID)
     assert found.channels == spectra.channels
     for name in ("first", "bins", "counts"):
         np.testing.assert_array_equal(getattr(found, name), getattr(spectra, name))
@@ -229,31 +233,60 @@ def damaged(content: bytes, kind: str) -> bytes:
 )
 def test_damaged_spectra_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "spectra.npz"
-    write_spectra(path, some_spectra())
+    write_spectra(path, some_spectra(), GRID)
     path.write_bytes(damaged(path.read_bytes(), kind))
     with pytest.raises(DataError, match="expected summed spectra, found"):
-        read_spectra(path)
+        read_spectra(path, GRID)
+
+
+@pytest.mark.parametrize("other", [Grid(5.0, 100), Grid(10.0, 200)], ids=["width", "end"])
+def test_spectra_of_another_grid_are_refused(tmp_path: Path, other: Grid) -> None:
+    path = tmp_path / "spectra.npz"
+    write_spectra(path, some_spectra(), GRID)
+    with pytest.raises(DataError, match=r"bins of .* GeV, found 100 of 10\.0 GeV"):
+        read_spectra(path, other)
 
 
 def test_missing_spectra_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected summed spectra, found no such file"):
-        read_spectra(tmp_path / "none.npz")
+        read_spectra(tmp_path / "none.npz", GRID)
 
 
 def test_spectra_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"cannot be read \(Is a directory\)"):
-        read_spectra(tmp_path)
+        read_spectra(tmp_path, GRID)
 
 
 def test_an_archive_of_other_arrays_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.npz"
     np.savez(path, masses=floats(1))
     with pytest.raises(DataError, match="expected summed spectra"):
-        read_spectra(path)
+        read_spectra(path, GRID)
 
 
 def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
     path = tmp_path / "other.npy"
     np.save(path, floats(1))
     with pytest.raises(DataError, match="expected summed spectra"):
-        read_spectra(path)
+        read_spectra(path, GRID)
+
+
+# Described from the files
+
+
+def test_arrays_are_described_from_their_files_as_when_they_were_written(tmp_path: Path) -> None:
+    with ArrayFolder(tmp_path / "chunk") as arrays:
+        arrays.append("2e/e0e1", floats(2))
+        arrays.append("10j/j0j1", floats(1, 2, 3))
+        arrays.append("2e/e0e1", floats(1))
+    assert describe_arrays(tmp_path, "chunk") == arrays.output("chunk")
+
+
+def test_a_changed_mass_changes_the_description(tmp_path: Path) -> None:
+    write(tmp_path / "chunk")
+    before = describe_arrays(tmp_path, "chunk")
+    path = tmp_path / "chunk" / f"{NAME}.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert describe_arrays(tmp_path, "chunk") != before
