@@ -736,7 +736,11 @@ def test_what_is_overridden_replaces_the_file_and_leaves_the_rest(tmp_path: Path
     path.write_text(DEMO + "run_metadata: {run_name: mine, total_batch_jobs: 2}\n")
     config = load(path, {"run_metadata": {"batch_job_index": 3, "total_batch_jobs": 4}})
     metadata = config.run_metadata
-    assert (metadata.run_name, metadata.batch_job_index, metadata.total_batch_jobs) == ("mine", 3, 4)
+    assert (metadata.run_name, metadata.batch_job_index, metadata.total_batch_jobs) == (
+        "mine",
+        3,
+        4,
+    )
 
 
 def test_what_is_overridden_is_checked_like_the_file(tmp_path: Path) -> None:
