@@ -20,7 +20,6 @@ from services.calculations.spectra import (
     add_spectra,
     count_classes,
     decide_cuts,
-    fill,
 )
 from services.storage.arrays import write_spectra
 
@@ -116,8 +115,8 @@ def test_sums_do_not_depend_on_the_order(
     folder = tmp_path_factory.getbasetemp()
     permuted = parts.copy()
     random.shuffle(permuted)
-    write_spectra(folder / "one.npz", summed(parts))
-    write_spectra(folder / "other.npz", summed(permuted))
+    write_spectra(folder / "one.npz", summed(parts), GRID)
+    write_spectra(folder / "other.npz", summed(permuted), GRID)
     assert (folder / "one.npz").read_bytes() == (folder / "other.npz").read_bytes()
 
 
@@ -133,8 +132,8 @@ def test_adding_sums_is_summing_everything(slices: list[list[tuple[str, list[flo
 def test_the_same_sum_is_the_same_bytes_at_any_time(tmp_path: Path) -> None:
     total = summed([("2e/e0e1", [91.0, 92.0]), ("2m/m0m1", [3.0])])
     first, second = tmp_path / "first.npz", tmp_path / "second.npz"
-    write_spectra(first, total)
-    write_spectra(second, total)
+    write_spectra(first, total, GRID)
+    write_spectra(second, total, GRID)
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -237,20 +236,3 @@ def test_the_main_part_falls_from_its_first_bin_the_rightmost_highest(
         main = counts[:-1][cuts.low : cuts.high]
         assert main[0] == max(counts[:-1])
         assert (main[1:] < main[0]).all()
-
-
-# Histograms
-
-
-def test_masses_are_filled_from_the_first_bin_on() -> None:
-    masses = np.array([20.0, 24.9, 25.0, 39.9], dtype=np.float32)
-    assert fill(masses, width=5.0, first_bin=4, n_bins=4).tolist() == [2, 1, 0, 1]
-
-
-def test_a_mass_that_rounds_past_an_edge_is_not_lost() -> None:
-    masses = np.array([19.999, 40.0], dtype=np.float32)
-    assert fill(masses, width=5.0, first_bin=4, n_bins=4).tolist() == [1, 0, 0, 1]
-
-
-def test_no_masses_fill_nothing() -> None:
-    assert fill(np.zeros(0, dtype=np.float32), 5.0, 4, 3).tolist() == [0, 0, 0]
