@@ -40,12 +40,17 @@ def pairs(masses: Sequence[float]) -> list[list[tuple[float, ...]]]:
 
 
 def make_run(
-    folder: Path, masses: Sequence[float] = MASSES, *, simulation: bool = False, **blocks: Any
+    folder: Path,
+    masses: Sequence[float] = MASSES,
+    *,
+    simulation: bool = False,
+    draws: bool = False,
+    **blocks: Any,
 ) -> Run:
     file = write_nanoaod(folder / "pairs.root", simulation=simulation, muons=pairs(masses))
     blocks["parsing_task_config"] = {"local_files": {"cms-nanoaod": [str(file)]}}
     config = make_config(blocks, folder)
-    return config, run_pipeline(config, folder / "run")
+    return config, run_pipeline(config, folder / "run", draws=draws)
 
 
 def drawn(run: Run) -> dict[str, Figure]:
@@ -77,8 +82,11 @@ def both(*names: str) -> list[str]:
 @pytest.fixture(scope="module")
 def of_demo(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("demo")
-    masses = {"mass_calculation_task_config": {"min_events_per_fs": 100}}
-    config = make_config({"parsing_task_config": {"release_years": ["demo"]}} | masses, folder)
+    parsing = {"release_years": ["demo"], "demo_events": 60_000}
+    masses = {"min_events_per_fs": 30, "max_particles_in_combination": 3}
+    config = make_config(
+        {"parsing_task_config": parsing, "mass_calculation_task_config": masses}, folder
+    )
     return config, run_pipeline(config, folder / "run", draws=True)
 
 
@@ -183,14 +191,46 @@ def test_regions_are_what_lies_outside_the_main_part() -> None:
     assert plots.regions(decided.model_copy(update={"low_gev": 0.0, "high_gev": None})) == ()
 
 
+def test_regions_of_known_resonances_come_with_what_they_leave() -> None:
+    decided = ChannelPlan(
+        population=11,
+        floor_gev=110.0,
+        vetoes_gev=((140.0, 150.0), (160.0, 180.0)),
+        peak_gev=130.0,
+        low_gev=130.0,
+        high_gev=None,
+        last_gev=200.0,
+        classes=ClassCounts(main=9, floor=1, veto=1),
+        dropped=None,
+    )
+    assert plots.regions(decided) == (
+        plots.Region("floor", 0.0, 110.0),
+        plots.Region("turn_on", 110.0, 130.0),
+        plots.Region("veto", 140.0, 150.0),
+        plots.Region("veto", 160.0, 180.0),
+    )
+
+
 def test_the_legend_names_what_is_drawn_once(of_demo: Run, of_pairs: Run) -> None:
     expected = ["in the histogram", "all masses", "turn-on: removed", "outliers: split off"]
-    with_resonances = [*expected[:2], "up to a known resonance: removed", "outliers: split off"]
-    assert legend(drawn(of_demo)["01_largest_channels"]) == [
-        *with_resonances,
-        "turn-on: removed",
-    ]
+    assert legend(drawn(of_demo)["01_largest_channels"]) == expected
     assert legend(drawn(of_pairs)["01_largest_channels"]) == expected
+
+
+def test_what_a_known_resonance_takes_away_is_shown(tmp_path: Path) -> None:
+    # Between 80 and 100 are 80 masses, beside them 2 and 3: a Z, which takes all below 110. Of what
+    # is left 120 is the peak, and nothing lies between 150 and 160.
+    counts = {60: 1, 70: 1, 80: 40, 90: 40, 100: 1, 110: 2, 120: 5, 130: 4, 140: 3, 160: 1}
+    run = make_run(tmp_path, [low + 5.0 for low, n in counts.items() for _ in range(n)])
+    figure = drawn(run)["01_largest_channels"]
+    assert legend(figure) == [
+        "in the histogram",
+        "all masses",
+        "up to a known resonance: removed",
+        "turn-on: removed",
+        "outliers: split off",
+    ]
+    assert steps(figure.axes[0], "in the histogram") == ([5, 4, 3], [120, 130, 140, 150])
 
 
 def test_overflow_is_counted_beside_the_spectrum(tmp_path: Path) -> None:
@@ -199,7 +239,7 @@ def test_overflow_is_counted_beside_the_spectrum(tmp_path: Path) -> None:
 
 
 def test_simulation_has_its_own_figures_and_is_called_so(tmp_path: Path) -> None:
-    run = make_run(tmp_path, simulation=True)
+    run = make_run(tmp_path, simulation=True, draws=True)
     assert files(run) == both("01_largest_channels_mc", "03_final_states_mc")
     for figure in drawn(run).values():
         assert "simulation, unweighted" in figure.get_suptitle()
@@ -218,7 +258,7 @@ def test_a_sample_of_which_nothing_is_left_has_no_figure(
     config = make_config({"parsing_task_config": parsing}, tmp_path)
     with caplog.at_level(logging.INFO):
         paths = run_pipeline(config, tmp_path / "run")
-    assert files((config, paths)) == both("01_largest_channels", "03_final_states")
+        assert [*drawn((config, paths))] == ["01_largest_channels", "03_final_states"]
     assert "no channel of mc is drawn" in caplog.text
     assert "no final state of mc is drawn" in caplog.text
 
@@ -240,8 +280,7 @@ def test_a_channel_without_excess_is_not_shown_as_one(
 ) -> None:
     masses = [55.0 + 10 * k for k, count in enumerate(counts) for _ in range(count)]
     with caplog.at_level(logging.INFO):
-        run = make_run(tmp_path, masses)
-    assert files(run) == both("01_largest_channels", "03_final_states")
+        assert [*drawn(make_run(tmp_path, masses))] == ["01_largest_channels", "03_final_states"]
     assert "no excess of data is drawn" in caplog.text
 
 
@@ -263,9 +302,9 @@ def test_without_masses_final_states_alone_are_drawn(
 ) -> None:
     later = ("mass_calculating", "post_processing", "histogram_creation")
     with caplog.at_level(logging.INFO):
-        run = make_run(tmp_path, tasks={f"do_{task}": False for task in later})
-    assert files(run) == both("03_final_states")
-    assert "combination" not in texts(drawn(run)["03_final_states"])
+        figures = drawn(make_run(tmp_path, tasks={f"do_{task}": False for task in later}))
+    assert [*figures] == ["03_final_states"]
+    assert "combination" not in texts(figures["03_final_states"])
     assert "no channel is drawn: there are no masses in" in caplog.text
 
 
@@ -274,9 +313,9 @@ def test_without_a_plan_no_channel_is_drawn(
 ) -> None:
     later = ("post_processing", "histogram_creation")
     with caplog.at_level(logging.INFO):
-        run = make_run(tmp_path, tasks={f"do_{task}": False for task in later})
-    assert files(run) == both("03_final_states")
-    assert "11 · 1 combination" in texts(drawn(run)["03_final_states"])
+        figures = drawn(make_run(tmp_path, tasks={f"do_{task}": False for task in later}))
+    assert [*figures] == ["03_final_states"]
+    assert "11 · 1 combination" in texts(figures["03_final_states"])
     assert "no channel is drawn: there is no plan" in caplog.text
 
 
