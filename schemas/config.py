@@ -266,22 +266,34 @@ class ParticleCounts(Block):
     """Multiplicities of a kept event; a type that is not named has no condition."""
 
     electrons: CountRange | None = None
+    """How many electrons a kept event has; null is any number."""
     muons: CountRange | None = None
+    """How many muons a kept event has; null is any number."""
     jets: CountRange | None = None
+    """How many jets that are not b-tagged a kept event has; null is any number."""
     photons: CountRange | None = None
+    """How many photons a kept event has; null is any number."""
     taus: CountRange | None = None
+    """How many hadronically decaying tau leptons a kept event has; null is any number."""
     bjets: CountRange | None = None
+    """How many b-tagged jets a kept event has; null is any number."""
 
 
 class KinematicCuts(Block):
     """Cuts per type; a type that is not named has none."""
 
     electrons: KinematicCut | None = None
+    """Which electrons are kept; null is all."""
     muons: KinematicCut | None = None
+    """Which muons are kept; null is all."""
     jets: KinematicCut | None = None
+    """Which jets that are not b-tagged are kept; null is all."""
     photons: KinematicCut | None = None
+    """Which photons are kept; null is all."""
     taus: KinematicCut | None = None
+    """Which hadronically decaying tau leptons are kept; null is all."""
     bjets: KinematicCut | None = None
+    """Which b-tagged jets are kept; null is all."""
 
 
 def _default_counts() -> ParticleCounts:
@@ -841,11 +853,17 @@ class PtResolutions(Block):
     """Relative pt resolution per type; the defaults are round numbers typical of LHC detectors."""
 
     electrons: PtResolution = PtResolution(noise_gev=0.3, stochastic=0.1, constant=0.01)
+    """Electrons, measured by the calorimeter."""
     muons: PtResolution = PtResolution(constant=0.02, linear_per_gev=0.0001)
+    """Muons, measured as tracks: worse with rising pt."""
     jets: PtResolution = PtResolution(noise_gev=3.0, stochastic=0.8, constant=0.04)
+    """Jets that are not b-tagged."""
     photons: PtResolution = PtResolution(noise_gev=0.3, stochastic=0.1, constant=0.01)
+    """Photons, measured by the calorimeter as electrons are."""
     taus: PtResolution = PtResolution(stochastic=0.6, constant=0.05)
+    """Hadronically decaying tau leptons: the neutrino is lost."""
     bjets: PtResolution = PtResolution(noise_gev=3.0, stochastic=0.9, constant=0.05)
+    """B-tagged jets: neutrinos of b decays make them worse than other jets."""
 
 
 class Acceptance(Block):
@@ -977,12 +995,19 @@ class Config(Block):
     """The whole configuration. Energies are in GeV."""
 
     paths: Paths = Paths()
+    """Folders of a run, named once."""
     run_metadata: RunMetadata = RunMetadata()
+    """Where the run is written, what it is called, and which part of it this job does."""
     tasks: Tasks = Tasks()
+    """Which stages run; the command line's --tasks replaces it."""
     parsing_task_config: Parsing
+    """Input files to selected events."""
     mass_calculation_task_config: MassCalculation
+    """Selected events to invariant masses."""
     post_processing_task_config: PostProcessing
+    """Invariant masses to main part and outliers of each channel."""
     histogram_creation_task_config: HistogramCreation
+    """Main parts to ROOT histograms."""
 
     @model_validator(mode="before")
     @classmethod
@@ -1146,10 +1171,16 @@ def _explain(error: Any) -> str:
     field = block.model_fields.get(str(location[-1])) if block else None
     hint = ""
     if field and field.description:
-        is_simple = not field.is_required() and field.default_factory is None
-        default = f" Default: {field.default!r}." if is_simple else ""
+        is_given = not field.is_required() and field.default_factory is None
+        default = f" Default: {field.default!r}." if is_given and _is_short(field.default) else ""
         hint = f". {where}: {field.description}{default}"
     return f"{where}: {expected}, found {found!r}{hint}"
+
+
+def _is_short(default: object) -> bool:
+    """Whether a default is a value, and no block of keys or list of blocks."""
+    values = default if isinstance(default, tuple) else (default,)
+    return not any(isinstance(value, Block) for value in values)
 
 
 def from_dict(data: dict[str, Any], *, where: str, folder: Path) -> Config:
