@@ -33,7 +33,7 @@ from services.run_directory import (
 from services.storage import reports
 from services.storage.arrays import ArrayFolder, describe_arrays, read_spectra, write_spectra
 from services.storage.atomic import appearing, require_space
-from services.storage.events import read_parsed
+from services.storage.parsed import read_parsed
 from services.workers import Workers
 
 log = logging.getLogger(__name__)

@@ -33,7 +33,8 @@ from services.run_directory import RunDirectory, chunk_report, events_file, slic
 from services.selections import SourceSelection, describe, selection_of
 from services.storage import reports
 from services.storage.atomic import appearing, require_space
-from services.storage.events import ParsedWriter, open_events, parsed_writer
+from services.storage.events import open_events
+from services.storage.parsed import ParsedWriter, parsed_writer, writable_format
 from services.workers import Workers, tell_position
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         "parsing: %d files in %d chunks, %d of them here", len(listed), len(chunks), len(dealt)
     )
     _announce(parsing, chunks)
+    if writable_format(parsing.parsed_format) != parsing.parsed_format:
+        log.warning("parsing: the installed uproot cannot write RNTuples; a TTree is written")
     settings = digest_of(digest(config, "parsing"), sorted(needed_types(config)))
     tasks = [
         ChunkTask(
@@ -192,7 +195,12 @@ def parse_chunk(config: Config, folder: Path, part: Slice, task: ChunkTask) -> P
     require_space(folder, task.threshold_bytes)
     while True:
         try:
-            with appearing(path, part) as temporary, parsed_writer(temporary) as writer:
+            with (
+                appearing(path, part) as temporary,
+                parsed_writer(
+                    temporary, writable_format(config.parsing_task_config.parsed_format)
+                ) as writer,
+            ):
                 tally, outcomes = _parse_files(config, task, failed, writer)
             break
         except _FileLostError as lost:
