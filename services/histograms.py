@@ -19,9 +19,9 @@ from services.calculations.spectra import Grid
 from services.chunks import digest_of
 from services.histogram_writing import Filled, SampleHistograms, write_sample
 from services.monitoring import peak_memory_bytes
-from services.run_directory import RunDirectory, arrays_folder, chunk_report, slice_report
+from services.run_directory import RunDirectory, chunk_report, slice_report
 from services.storage import reports
-from services.storage.arrays import read_array
+from services.storage.arrays import Arrays, open_arrays
 from services.storage.histograms import LARGEST_EXACT
 from services.workers import Workers
 
@@ -109,17 +109,19 @@ def fill_chunk(
     endings = ["_main"]
     if not config.histogram_creation_task_config.exclude_outliers:
         endings.append("_outliers")
-    _fill(filled.main, arrays_folder(paths.histograms_input, chunk), endings, grid, n_bytes)
+    with open_arrays(paths.histograms_input, chunk) as stored:
+        _fill(filled.main, stored, endings, grid, n_bytes)
     if filled.unprocessed.bins:
         # Without its report, a chunk's masses are not whole.
         reports.read(chunk_report(paths.processing_input, chunk), MassReport)
-        _fill(filled.unprocessed, arrays_folder(paths.processing_input, chunk), [""], grid, n_bytes)
+        with open_arrays(paths.processing_input, chunk) as stored:
+            _fill(filled.unprocessed, stored, [""], grid, n_bytes)
 
 
-def _fill(filled: Filled, folder: Path, endings: Iterable[str], grid: Grid, n_bytes: int) -> None:
+def _fill(filled: Filled, stored: Arrays, endings: Iterable[str], grid: Grid, n_bytes: int) -> None:
     for name, counts in filled.counts.items():
         for ending in endings:
-            for masses in read_array(folder, f"{name}{ending}", n_bytes):
+            for masses in stored.read(f"{name}{ending}", n_bytes):
                 counts.fill(masses, filled.bins[name], grid)
 
 

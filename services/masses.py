@@ -21,7 +21,6 @@ from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
 from services.monitoring import peak_memory_bytes
 from services.run_directory import (
     RunDirectory,
-    arrays_folder,
     chunk_report,
     chunk_spectra,
     events_file,
@@ -29,7 +28,13 @@ from services.run_directory import (
     summed_spectra,
 )
 from services.storage import reports
-from services.storage.arrays import ArrayFolder, describe_arrays, read_spectra, write_spectra
+from services.storage.arrays import (
+    ArrayFolder,
+    describe_arrays,
+    read_spectra,
+    storing_arrays,
+    write_spectra,
+)
 from services.storage.atomic import appearing
 from services.storage.events import read_parsed
 from services.workers import Workers
@@ -148,11 +153,7 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
     with_combinations = {state: found for state, found in wanted.items() if found}
     letters = {BY_NAME[name].letter for name in masses.final_state_objects}
     spectra = SpectrumSum()
-    folder = arrays_folder(paths.masses, source.chunk)
-    with (
-        appearing(folder, part, folder=True) as temporary,
-        ArrayFolder(temporary) as arrays,
-    ):
+    with storing_arrays(paths.masses, source.chunk, part) as arrays:
         for objects in read_parsed(
             events_file(paths.masses_input, source.chunk),
             masses.objects_to_calculate,
