@@ -18,6 +18,7 @@ from services.calculations.kinematics import channel_masses
 from services.calculations.objects import add_counts, project_populations
 from services.calculations.spectra import Grid, SpectrumSum, add_spectra
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
+from services.contents import made_of
 from services.monitoring import peak_memory_bytes
 from services.run_directory import (
     RunDirectory,
@@ -54,9 +55,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         StorageError: the output cannot be written.
     """
     started = time.monotonic()
-    parsed = barriers.completed_slices(
-        paths.masses_input, "parsing", part, config.run_metadata.barrier_wait_seconds
-    )
+    parsed = barriers.parsed_slices(config, paths, part)
     barriers.judge_parsing(parsed, config)
     wanted = {sample: wanted_combinations(config, parsed, sample) for sample in Sample}
     tasks = [
@@ -84,7 +83,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         slice_index=part.index,
         slice_total=part.total,
         chunks=tuple(report.chunk for report in made),
-        inputs=digest_of(_settings(config), [report.content for report in parsed]),
+        inputs=made_of(config, "mass_calculating", parsed),
         content=digest_of([report.content for report in made]),
         kept=n_kept,
         seconds=time.monotonic() - started,

@@ -30,7 +30,7 @@ from services.calculations.planning import make_plan
 from services.calculations.resonances import summarise
 from services.calculations.spectra import Cuts, Grid, count_classes
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
-from services.contents import sum_spectra
+from services.contents import made_of, sum_spectra
 from services.monitoring import peak_memory_bytes
 from services.run_directory import (
     RunDirectory,
@@ -62,12 +62,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     """
     started = time.monotonic()
     processing = config.post_processing_task_config
-    computed = barriers.completed_slices(
-        paths.processing_input,
-        "mass_calculating",
-        part,
-        config.run_metadata.barrier_wait_seconds,
-    )
+    computed = barriers.computed_slices(config, paths, part)
     spectra = sum_spectra(paths.processing_input, computed, Grid.of(processing))
     cuts, plan = make_plan(processing, spectra)
     reports.write(paths.plan_file, plan, part)
@@ -97,8 +92,10 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         slice_index=part.index,
         slice_total=part.total,
         chunks=tuple(report.chunk for report in made),
-        inputs=digest_of(settings, [report.content for report in computed]),
-        content=digest_of([report.content for report in made]),
+        inputs=made_of(config, "post_processing", computed),
+        content=digest_of(
+            reports.describe(paths.plan_file).sha256, [report.content for report in made]
+        ),
         kept=n_kept,
         seconds=time.monotonic() - started,
         peak_memory_bytes=max((report.peak_memory_bytes for report in made), default=0),
@@ -109,8 +106,8 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
             "below resonances": total.floor,
             "in vetoes": total.veto,
             "turn-on": total.turn_on,
-            "channels dropped": len(dropped),
         },
+        decided={"channels dropped": len(dropped)},
         notes=resonance_notes(processing, plan),
     )
     reports.write(slice_report(paths.processed, part), summary, part)
