@@ -176,6 +176,16 @@ def stale_slices(folder: Path, total: int, expected: str | None) -> tuple[int, .
     return tuple(i for i in sorted(present) if _report(folder, i, total).inputs != expected)
 
 
+def unfinished_slices(folder: Path, total: int, expected: str | None) -> tuple[int, ...]:
+    """Return the numbers of the slices that are missing, out of date, or have lost a file."""
+    unfinished = {*absent_slices(folder, total), *stale_slices(folder, total, expected)}
+    for index in set(range(1, total + 1)) - unfinished:
+        outputs = [o for of in _report(folder, index, total).histograms for o in of.outputs]
+        if not all((folder / output.name).exists() for output in outputs):
+            unfinished.add(index)
+    return tuple(sorted(unfinished))
+
+
 def _report(folder: Path, index: int, total: int) -> SliceReport:
     return reports.read(slice_report(folder, Slice(index, total)), SliceReport)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from schemas.config import Config, digest
 from schemas.errors import DataError
@@ -80,19 +80,6 @@ class SampleHistograms:
     stored: int = 0
     """Masses that the reports of the chunks promise, over all channels."""
 
-    @classmethod
-    def empty(cls, config: Config, plan: Plan, sample: Sample) -> Self:
-        """Return histograms without entries; their edges come from plan and configuration alone."""
-        histograms = config.histogram_creation_task_config
-        everything = (
-            unprocessed_bins(plan, sample, histograms) if histograms.also_save_unprocessed else {}
-        )
-        return cls(
-            sample=sample,
-            main=Filled.empty(main_bins(plan, sample, histograms)),
-            unprocessed=Filled.empty(everything),
-        )
-
     def __iadd__(self, other: Self) -> Self:
         """Add what was counted of other chunks of the same sample."""
         for mine, theirs in ((self.main, other.main), (self.unprocessed, other.unprocessed)):
@@ -118,6 +105,19 @@ class SampleHistograms:
         """What titles say of masses that are no collision data."""
         note = origin_note(self.sources, self.sample)
         return f" ({note})" if note else ""
+
+
+def prepare(config: Config, plan: Plan, sample: Sample) -> SampleHistograms:
+    """Return empty histograms of a sample; their edges come from plan and configuration alone."""
+    histograms = config.histogram_creation_task_config
+    everything = (
+        unprocessed_bins(plan, sample, histograms) if histograms.also_save_unprocessed else {}
+    )
+    return SampleHistograms(
+        sample=sample,
+        main=Filled.empty(main_bins(plan, sample, histograms)),
+        unprocessed=Filled.empty(everything),
+    )
 
 
 def write_sample(
@@ -250,7 +250,7 @@ def rounding_notes(config: Config, written: Sequence[HistogramReport]) -> tuple[
     return (note,)
 
 
-def books(written: Sequence[HistogramReport]) -> dict[str, dict[str, int]]:
+def books(written: Sequence[HistogramReport]) -> dict[str, Any]:
     """Return what the histograms of all samples were made of, what was made, and what was lost."""
     return {
         "taken": {

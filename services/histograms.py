@@ -18,7 +18,14 @@ from services.batch_histograms import write_batch
 from services.calculations.spectra import Grid
 from services.chunks import digest_of
 from services.contents import made_of
-from services.histogram_writing import Filled, SampleHistograms, books, rounding_notes, write_sample
+from services.histogram_writing import (
+    Filled,
+    SampleHistograms,
+    books,
+    prepare,
+    rounding_notes,
+    write_sample,
+)
 from services.monitoring import peak_memory_bytes
 from services.run_directory import RunDirectory, chunk_report, slice_report
 from services.storage import reports
@@ -50,7 +57,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
             raise DataError(msg)
         for sample, counted in outcome.result.items():
             if sample not in filled:
-                filled[sample] = SampleHistograms.empty(config, plan, sample)
+                filled[sample] = prepare(config, plan, sample)
             filled[sample] += counted
     described = reports.describe(plan_file)
     if part.total > 1:
@@ -93,7 +100,7 @@ def fill_chunks(
     for chunk in chunks:
         source = reports.read(chunk_report(paths.histograms_input, chunk), PostProcessingReport)
         if source.sample not in filled:
-            filled[source.sample] = SampleHistograms.empty(config, plan, source.sample)
+            filled[source.sample] = prepare(config, plan, source.sample)
         of_sample = filled[source.sample]
         of_sample.sources.add(source.source)
         of_sample.inputs.append(source.output)
