@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -36,7 +37,6 @@ MODES = {
     "bumpnet_check": ((), ("run_dir", "tasks", *_JOBS)),
     "inspect": ((), ("config", "run_dir", "tasks", *_JOBS)),
 }
-UNAVAILABLE_OPTIONS = ("dry_run", "plots_only")
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -89,10 +89,6 @@ def refuse_wrong_combinations(options: argparse.Namespace) -> None:
     """Raise ConfigError, with a sentence, for options that cannot be meant together."""
     refuse_wrong_modes(options)
     refuse_wrong_jobs(options)
-    for option in UNAVAILABLE_OPTIONS:
-        if getattr(options, option):
-            msg = f"command line: {_spelt(option)} is not available in this version"
-            raise ConfigError(msg)
 
 
 def refuse_wrong_modes(options: argparse.Namespace) -> None:
@@ -238,6 +234,21 @@ def status(options: argparse.Namespace) -> None:
         print(pipeline.total_of(config), *missing)
 
 
+def draw(options: argparse.Namespace) -> None:
+    """Draw the figures of a run again, from its files alone.
+
+    Raises:
+        PipelineError: the run's files are damaged, or a figure cannot be written.
+    """
+    refuse_no_run(options)
+    _, config = read_configuration(options)
+    from services import pipeline, plots, run_directory
+
+    paths = run_directory.layout(options.run_dir.absolute(), config)
+    drawn = plots.run(config, paths, pipeline.WHOLE)
+    print("\n".join(map(str, drawn)) or "there is nothing to draw yet")
+
+
 def refuse_no_run(options: argparse.Namespace) -> None:
     """Raise ConfigError if --run-dir is not that of a run."""
     if not (options.run_dir / "config.yaml").is_file():
@@ -292,8 +303,15 @@ def act(options: argparse.Namespace) -> None:
     Raises:
         PipelineError: it cannot be done.
     """
-    if options.fetch_only:
+    if options.dry_run:
+        from services.dry_run import dry_run
+
+        _, config = read_configuration(options)
+        print(dry_run(config))
+    elif options.fetch_only:
         fetch(options)
+    elif options.plots_only:
+        draw(options)
     elif options.merge_only:
         merge(options)
     elif options.inspect:
@@ -322,6 +340,9 @@ def main(arguments: list[str] | None = None) -> int:
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILURE
+    except BrokenPipeError:
+        # What reads our output (head, less) has seen enough; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
