@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from schemas.config import Config
+from schemas.config import Config, is_multiple
+from schemas.errors import ConfigError
 from schemas.inputs import Sample, Slice
 from schemas.plan import Plan
 from schemas.reports import HistogramReport, MassReport, PostProcessingReport, SliceReport
@@ -28,6 +29,7 @@ def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
     """Fill and write the histograms, data and simulation apart, and return what was done.
 
     Raises:
+        ConfigError: the plan, of another run, has a grid that a bin width does not divide.
         DataError: post-processing is not complete, or is damaged.
         StorageError: the output cannot be written.
     """
@@ -54,8 +56,19 @@ def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
 
 
 def prepare(config: Config, plan: Plan, sample: Sample) -> SampleHistograms:
-    """Return empty histograms of a sample; their edges come from plan and configuration alone."""
+    """Return empty histograms of a sample; their edges come from plan and configuration alone.
+
+    Raises:
+        ConfigError: the plan, of another run, has a grid that a bin width does not divide.
+    """
     histograms = config.histogram_creation_task_config
+    for width in histograms.bin_width_gev if histograms.binning == "fixed" else ():
+        if not is_multiple(plan.bin_width_gev, width):
+            msg = (
+                f"histogram_creation_task_config.bin_width_gev: {width} does not divide the bin "
+                f"width of the plan that is read ({plan.bin_width_gev}); choose one that does"
+            )
+            raise ConfigError(msg)
     everything = (
         unprocessed_bins(plan, sample, histograms) if histograms.also_save_unprocessed else {}
     )
