@@ -695,8 +695,8 @@ CombinationLabel = Annotated[str, AfterValidator(_names_combination)]
 class KnownResonance(Block):
     """A particle whose peak would hide what lies below or beside it, and what is done about it."""
 
-    name: str = Field(min_length=1)
-    """What tables call it."""
+    name: str = Field(pattern=r"^\S+$")
+    """What tables call it, without spaces."""
     mass_gev: PositiveGeV
     """Where its peak is, in GeV."""
     window_gev: WindowGeV
