@@ -54,6 +54,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="DIR",
         help="the run's directory; absent or empty: a new run",
     )
+    add("--refresh-metadata", action="store_true", help="ask the catalogs again for file lists")
     add("--merge-only", action="store_true", help="merge the jobs of --run-dir")
     add("--plots-only", action="store_true", help="draw the figures of --run-dir again")
     return parser.parse_args(arguments)
@@ -119,7 +120,7 @@ def run(options: argparse.Namespace) -> None:
     root = logging.getLogger()
     root.addHandler(log_file)
     try:
-        done = pipeline.run(config, paths)
+        done = pipeline.run(config, paths, refresh_metadata=options.refresh_metadata)
     finally:
         root.removeHandler(log_file)
         log_file.close()

@@ -15,6 +15,17 @@ from schemas.particles import BY_KEY
 # What a stored energy is divided by to be in GeV.
 ENERGY_UNITS = {"GeV": 1.0, "MeV": 1000.0}
 
+# What release years may be called, and the layout that each is stored in.
+RELEASES = {
+    "2016e-8tev": None,
+    "2020e-13tev": None,
+    "2024r-pp": "2024r-pp",
+    "2024r-hi": None,
+    "2025e-13tev-beta": None,
+    "2025r-evgen-13tev": None,
+    "2025r-evgen-13p6tev": None,
+}
+
 
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
@@ -102,3 +113,22 @@ def load_layout(key: str) -> Layout:
     except (ValidationError, yaml.YAMLError, TypeError) as error:
         msg = f"schemas/releases/{key}.yaml: not a data layout: {error}"
         raise ConfigError(msg) from error
+
+
+def layout_of_release(release: str) -> str:
+    """Return the layout of a release year.
+
+    Raises:
+        ConfigError: the release cannot be read, or there is none of this name.
+    """
+    if "-evgen-" in release:
+        msg = (
+            f"release {release!r} cannot be read: it holds generator events as HepMC text, not "
+            "ROOT files; choose another release"
+        )
+        raise ConfigError(msg)
+    layout = RELEASES.get(release)
+    if layout is None:
+        msg = f"release {release!r} cannot be read: no data layout is known for it"
+        raise ConfigError(msg)
+    return layout

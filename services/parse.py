@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from schemas.config import Config, Parsing
-from schemas.errors import DataError
+from schemas.errors import DataError, TransferError
 from schemas.inputs import Chunk, FileList, InputFile, Slice
 from schemas.releases import load_layout
 from schemas.reports import (
@@ -28,6 +29,7 @@ from services.run_directory import RunDirectory, chunk_report, events_file, slic
 from services.storage import reports
 from services.storage.atomic import appearing
 from services.storage.events import ParsedWriter, open_events, parsed_writer
+from services.storage.remote import Access, part_of_range
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +51,27 @@ def run(config: Config, paths: RunDirectory, part: Slice) -> SliceReport:
     )
     chunks = make_chunks(listed, parsing.chunk_input_bytes)
     log.info("parsing: %d files in %d chunks", len(listed), len(chunks))
+    access = Access.of(parsing, paths.downloads)
     made = []
-    for chunk in bar(chunks, "parsing", show=parsing.show_progress_bar):
-        report = parse_chunk(config, chunk, paths.parsed_data, part)
+    for number, chunk in enumerate(bar(chunks, "parsing", show=parsing.show_progress_bar)):
+        access.prefetch(upcoming_files(chunks[number:], parsing.threads))
+        report = parse_chunk(config, chunk, access, paths.parsed_data, part)
         reports.write(chunk_report(paths.parsed_data, chunk.name), report, part)
         made.append(report)
     summary = _summarise(made, part, time.monotonic() - started)
     reports.write(slice_report(paths.parsed_data, part), summary, part)
     _judge(made, parsing)
     return summary
+
+
+def upcoming_files(chunks: Sequence[Chunk], at_least: int) -> list[InputFile]:
+    """Return the files of the first chunk, and of so many more that there are `at_least` ahead."""
+    files: list[InputFile] = []
+    for number, chunk in enumerate(chunks):
+        if number and len(files) >= len(chunks[0].files) + at_least:
+            break
+        files += chunk.files
+    return files
 
 
 def needed_types(config: Config) -> frozenset[str]:
@@ -118,7 +132,9 @@ class _FileLostError(Exception):
         self.reason = reason
 
 
-def parse_chunk(config: Config, chunk: Chunk, folder: Path, part: Slice) -> ParseReport:
+def parse_chunk(
+    config: Config, chunk: Chunk, access: Access, folder: Path, part: Slice
+) -> ParseReport:
     """Select the events of a chunk's files into one file; a file that fails is left out whole.
 
     Raises:
@@ -130,7 +146,7 @@ def parse_chunk(config: Config, chunk: Chunk, folder: Path, part: Slice) -> Pars
     while True:
         try:
             with appearing(path, part) as temporary, parsed_writer(temporary) as writer:
-                tally, outcomes = _parse_files(config, chunk.files, failed, writer)
+                tally, outcomes = _parse_files(config, access, chunk.files, failed, writer)
             break
         except _FileLostError as lost:
             # Events in the output cannot be taken back: the chunk is made again without the file.
@@ -155,7 +171,11 @@ def parse_chunk(config: Config, chunk: Chunk, folder: Path, part: Slice) -> Pars
 
 
 def _parse_files(
-    config: Config, files: Sequence[InputFile], failed: dict[str, str], writer: ParsedWriter
+    config: Config,
+    access: Access,
+    files: Sequence[InputFile],
+    failed: dict[str, str],
+    writer: ParsedWriter,
 ) -> tuple[_Tally, list[FileOutcome]]:
     parsing = config.parsing_task_config
     needed = needed_types(config)
@@ -166,7 +186,7 @@ def _parse_files(
         of_file = _Tally()
         if reason is None:
             try:
-                _read_file(file, parsing, needed, of_file, chunk, writer)
+                _read_file(file, access, parsing, needed, _Sink(of_file, chunk, writer))
             except DataError as error:
                 reason = str(error)
                 is_partial = parsing.keep_partial_files and of_file.events_read > 0
@@ -192,39 +212,76 @@ def _outcome(file: InputFile, events: int, reason: str | None) -> FileOutcome:
     return FileOutcome(url=file.url, status=status, events=events, reason=reason)
 
 
+@dataclass(frozen=True)
+class _Sink:
+    """Where the events of a file go: its tally, and the chunk's file when that gets too large."""
+
+    of_file: _Tally
+    of_chunk: _Tally
+    writer: ParsedWriter
+
+    def add(self, read: int, selected: Events, flow: tuple[CutRow, ...], threshold: int) -> None:
+        self.of_file.add(read, selected, flow)
+        if self.of_chunk.held_bytes + self.of_file.held_bytes >= threshold:
+            self.of_chunk.write_out(self.writer)
+            self.of_file.write_out(self.writer)
+
+
 def _read_file(
+    file: InputFile, access: Access, parsing: Parsing, needed: Collection[str], sink: _Sink
+) -> None:
+    """Read a file; if it cannot be transferred try again, each time in another way.
+
+    Raises:
+        DataError: the file is not what the list says, or cannot be read to its end.
+    """
+    failure: TransferError | None = None
+    for tried in range(parsing.count_retries_failed_files + 1):
+        if failure:
+            log.info("trying again, number %d: %s", tried, failure)
+        opener = access.opener(file, tried, failure)
+        n_bytes = part_of_range(parsing.chunk_yield_threshold_bytes, tried)
+        try:
+            _read_events(file, opener, parsing, needed, n_bytes, sink)
+        except TransferError as error:
+            failure = error
+        else:
+            return
+    if failure:
+        raise failure
+
+
+def _read_events(
     file: InputFile,
+    opener: Callable[[], Any] | None,
     parsing: Parsing,
     needed: Collection[str],
-    of_file: _Tally,
-    of_chunk: _Tally,
-    writer: ParsedWriter,
+    n_bytes: int,
+    sink: _Sink,
 ) -> None:
-    """Add a file's events to its tally, range by range, and write out what gets too large.
+    """Add a file's events, range by range, from where an earlier try ended.
 
     Raises:
         DataError: the file is not what the list says, or cannot be read to its end.
     """
     layout = load_layout(file.layout)
-    threshold = parsing.chunk_yield_threshold_bytes
-    with open_events(file.url, layout, parsing.possible_data_tree_names, needed) as source:
+    more_trees = parsing.possible_data_tree_names
+    with open_events(file.url, layout, more_trees, needed, opener) as source:
         if source.sample is not file.sample:
             msg = (
                 f"{file.url}: listed as {file.sample}, but its branches are those of "
                 f"{source.sample}; list the files again"
             )
             raise DataError(msg)
-        of_file.notes.update(source.notes)
-        step = source.events_within(threshold)
-        for start in range(0, source.n_events, step):
-            stop = min(start + step, source.n_events)
+        if sink.of_file.events_read > source.n_events:
+            msg = f"{file.url}: it has fewer events than at an earlier try; list the files again"
+            raise DataError(msg)
+        sink.of_file.notes.update(source.notes)
+        for start, stop in source.ranges(n_bytes, sink.of_file.events_read):
             selected, flow = select(
                 source.read(start, stop), parsing.kinematic_cuts, parsing.particle_counts
             )
-            of_file.add(stop - start, selected, flow)
-            if of_chunk.held_bytes + of_file.held_bytes >= threshold:
-                of_chunk.write_out(writer)
-                of_file.write_out(writer)
+            sink.add(stop - start, selected, flow, parsing.chunk_yield_threshold_bytes)
 
 
 def _summarise(made: Sequence[ParseReport], part: Slice, seconds: float) -> SliceReport:

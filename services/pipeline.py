@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from schemas.config import Config
 from schemas.inputs import Slice
@@ -39,8 +40,12 @@ STAGES = (
 )
 
 
-def run(config: Config, paths: RunDirectory) -> tuple[SliceReport, ...]:
+def run(
+    config: Config, paths: RunDirectory, *, refresh_metadata: bool = False
+) -> tuple[SliceReport, ...]:
     """Run the enabled stages in order and return their reports; the state file follows each step.
+
+    With `refresh_metadata` the catalogs are asked even if their lists are known.
 
     Raises:
         PipelineError: a stage failed; the state is FAILED then.
@@ -48,7 +53,13 @@ def run(config: Config, paths: RunDirectory) -> tuple[SliceReport, ...]:
     part = Slice()
     enabled = config.tasks.enabled()
     machine = _Machine(paths, part, enabled)
-    done = tuple(machine.walk(stage, config) for stage in STAGES if stage.task in enabled)
+    stages = [
+        replace(stage, run=partial(fetch.run, refresh=refresh_metadata))
+        if stage.run is fetch.run
+        else stage
+        for stage in STAGES
+    ]
+    done = tuple(machine.walk(stage, config) for stage in stages if stage.task in enabled)
     machine.finish()
     return done
 

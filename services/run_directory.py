@@ -23,6 +23,7 @@ class RunDirectory:
     config_file: Path
     file_list: Path
     inputs: Path
+    downloads: Path
     parsed_data: Path
     masses_input: Path
     masses: Path
@@ -110,6 +111,7 @@ def layout(root: Path, config: Config) -> RunDirectory:
         config_file=root / "config.yaml",
         file_list=place(parsing.file_urls_path, "metadata_cache.json"),
         inputs=root / "inputs",
+        downloads=place(parsing.download_dir or "", "inputs"),
         parsed_data=place(parsing.output_path, "parsed_data"),
         masses_input=place(masses.input_dir, "parsed_data"),
         masses=place(masses.output_dir, "im_arrays"),

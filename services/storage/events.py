@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from schemas.errors import DataError, StorageError
+from schemas.errors import DataError, StorageError, TransferError
 from schemas.inputs import Sample
 from schemas.particles import BY_KEY, BY_LETTER, PARTICLES, MassSource, Particle
 from schemas.releases import ENERGY_UNITS, Layout, Names
@@ -32,14 +33,17 @@ PARSED_TREE = "events"
 # Decompressing costs a third of zlib's time and the files are hardly larger.
 _COMPRESSION = uproot.LZ4(1)
 _IDENTITY = {"run": np.uint32, "lumi": np.uint32, "event": np.uint64}
+# What a mounted remote file system answers when its network fails.
+_PASSING_ERRORS = frozenset({errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.EAGAIN, errno.ENXIO})
 
 
 @contextmanager
-def _data_errors(url: str) -> Iterator[None]:
+def _data_errors(url: str, *, is_remote: bool = False) -> Iterator[None]:
     """Turn whatever a broken file makes the reading library raise into a DataError.
 
     The library parses untrusted bytes, and damage at an unlucky place has been seen to raise
     TypeError, IndexError, struct.error, decompression errors and others: hence every Exception.
+    Of a remote file the damage may have happened on the way, so another try may succeed.
     """
     try:
         yield
@@ -55,7 +59,8 @@ def _data_errors(url: str) -> Iterator[None]:
             f"{url}: expected a readable ROOT file, found damage or another format "
             f"({type(error).__name__}: {reason}); replace the file or leave it out"
         )
-        raise DataError(msg) from error
+        is_passing = is_remote or getattr(error, "errno", None) in _PASSING_ERRORS
+        raise (TransferError if is_passing else DataError)(msg) from error
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,11 @@ class EventFile:
         tree: Any,
         layout: Layout,
         needed: Collection[str],
+        *,
+        is_remote: bool = False,
     ) -> None:
         self._url = url
+        self._is_remote = is_remote
         self._tree = tree
         self._unit = ENERGY_UNITS[layout.energy_unit]
         self._keys = frozenset(tree.keys())
@@ -150,13 +158,32 @@ class EventFile:
         """Return how many events, at least 1, take about so many bytes of memory."""
         return _events_within(self._tree, self._branches, n_bytes)
 
+    def ranges(self, n_bytes: int, start: int = 0) -> Iterator[tuple[int, int]]:
+        """Yield ranges of events from `start` to the end that take about so many bytes of memory.
+
+        They end where baskets end, if that leaves at least half as many events.
+        """
+        step = self.events_within(n_bytes)
+        with _data_errors(self._url, is_remote=self._is_remote):
+            ends, n_branches = _basket_ends(self._tree, self._branches)
+        while start < self.n_events:
+            stop = min(start + step, self.n_events)
+            if stop < self.n_events:
+                first, last = np.searchsorted(ends, [start + (step + 1) // 2, stop + 1])
+                if first < last:
+                    # Where most branches end a basket, the last such place.
+                    best = n_branches[first:last][::-1]
+                    stop = int(ends[last - 1 - np.argmax(best)])
+            yield start, stop
+            start = stop
+
     def read(self, start: int, stop: int) -> Events:
         """Return the events `start .. stop - 1` with energies in GeV.
 
         Raises:
             DataError: the range cannot be read, or its branches do not fit together.
         """
-        with _data_errors(self._url):
+        with _data_errors(self._url, is_remote=self._is_remote):
             columns = self._tree.arrays(
                 self._branches, entry_start=start, entry_stop=stop, library="ak"
             )
@@ -228,6 +255,15 @@ def _events_within(tree: Any, branches: Collection[str], n_bytes: int) -> int:
     return max(1, int(n_bytes / per_event))
 
 
+def _basket_ends(tree: Any, branches: Collection[str]) -> tuple[Integers, Integers]:
+    """Return where baskets or clusters end, in events, sorted, and of how many branches each."""
+    offsets = [getattr(tree[name], "entry_offsets", ()) for name in branches]
+    ends, counts = np.unique(
+        np.array([end for of in offsets for end in of[1:]], dtype=np.int64), return_counts=True
+    )
+    return ends, counts
+
+
 def _flat(jagged: ak.Array) -> tuple[Integers, Array]:
     """Return offsets from 0, shape (n_events + 1,), and values as float32, shape (n_objects,)."""
     layout = ak.to_layout(jagged)
@@ -242,19 +278,26 @@ def _flat(jagged: ak.Array) -> tuple[Integers, Array]:
 
 @contextmanager
 def open_events(
-    url: str, layout: Layout, more_trees: Collection[str], needed: Collection[str]
+    url: str,
+    layout: Layout,
+    more_trees: Collection[str],
+    needed: Collection[str],
+    opener: Callable[[], Any] | None = None,
 ) -> Iterator[EventFile]:
     """Open a file of a layout; trees named in `more_trees` are tried before the layout's own.
 
-    A type of `needed` must be there; other types may be absent.
+    A type of `needed` must be there; other types may be absent. A file that is not on this machine
+    is opened by `opener`.
 
     Raises:
-        DataError: not ROOT, no such tree, a required branch is missing.
+        DataError: not ROOT, no such tree, a required branch is missing; TransferError if the file
+            could not be had, but another try may succeed.
     """
-    with _data_errors(url):
-        file = uproot.open(url)
+    is_remote = opener is not None
+    with _data_errors(url, is_remote=is_remote):
+        file = opener() if opener else uproot.open(url)
     with file:
-        with _data_errors(url):
+        with _data_errors(url, is_remote=is_remote):
             there = {name.partition(";")[0] for name in file.keys(recursive=False)}
             wanted = [*more_trees, *layout.trees]
             tree_name = next((name for name in wanted if name in there), None)
@@ -264,7 +307,7 @@ def open_events(
                     f"{', '.join(sorted(there)) or 'an empty file'}; is this the right data layout?"
                 )
                 raise DataError(msg)
-            events = EventFile(url, file[tree_name], layout, needed)
+            events = EventFile(url, file[tree_name], layout, needed, is_remote=is_remote)
         yield events
 
 
