@@ -42,5 +42,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenDataServer]:
     with OpenDataServer() as running:
         monkeypatch.setenv("ATLAS_API_BASE_URL", running.url)
         monkeypatch.setenv("OPENDATA_PORTAL_URL", running.url)
+        # Nobody is there: no test asks another machine.
+        monkeypatch.setenv("OPENDATA_XROOTD_URL", "root://127.0.0.1:1")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield running

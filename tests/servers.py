@@ -54,7 +54,7 @@ class OpenDataServer:
     Faults: a status such as `503` or `429`, `reset` (the connection is torn down), `stall`
     (nothing is sent), `stall body`, `trickle` and `trickle headers` (a byte now and then), `short`
     (half the body), `page` (an error page with status 200), `whole` (ranges are ignored),
-    `damaged` (the bytes are wrong), `endless` (a body without an end).
+    `damaged` (the bytes are wrong), `endless` (a body without an end), `slow` (after a while).
     """
 
     def __init__(self) -> None:
@@ -64,13 +64,13 @@ class OpenDataServer:
         self.counts: dict[str, Any] = {}
         self.records: dict[str, Record] = {}
         self.requests: list[Request] = []
+        self.n_connections = 0
+        self.at_once = self.most_at_once = 0
         self.fault: Fault = lambda _: None
         self.retry_after: str | None = None
         self.closing = threading.Event()
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
@@ -142,6 +142,11 @@ class OpenDataServer:
             request.fault = self.fault(request)
         return request
 
+    def busy(self, change: int) -> None:
+        with self._lock:
+            self.at_once += change
+            self.most_at_once = max(self.most_at_once, self.at_once)
+
     def reply(self, path: str, query: Mapping[str, str]) -> bytes | None:
         if path in self.replies:
             return self.replies[path]
@@ -181,6 +186,15 @@ class OpenDataServer:
         return None
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: clients that break off are what is tested."""
+
+
 def now_and_then(one_in: int, seed: int, faults: Iterable[str]) -> Fault:
     """Return a fault that hits one request of so many, at random."""
     chance = random.Random(seed)
@@ -194,6 +208,10 @@ def _handler(server: OpenDataServer) -> type[BaseHTTPRequestHandler]:
         # Small answers must not wait for the acknowledgement of those before.
         disable_nagle_algorithm = True
 
+        def setup(self) -> None:
+            server.n_connections += 1
+            super().setup()
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -203,10 +221,13 @@ def _handler(server: OpenDataServer) -> type[BaseHTTPRequestHandler]:
             wanted = re.fullmatch(r"bytes=([0-9]+)-([0-9]+)", self.headers.get("Range", ""))
             bounds = (int(wanted[1]), int(wanted[2]) + 1) if wanted else None
             request = server.note(unquote(parts.path), query, bounds)
+            server.busy(1)
             try:
                 self.answer(request)
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
+            finally:
+                server.busy(-1)
 
         def answer(self, request: Request) -> None:
             fault = request.fault
@@ -226,6 +247,8 @@ def _handler(server: OpenDataServer) -> type[BaseHTTPRequestHandler]:
             elif fault == "endless":
                 self.endless(request)
             else:
+                if fault == "slow":
+                    server.closing.wait(0.05)
                 self.content(request)
 
         def content(self, request: Request) -> None:

@@ -45,8 +45,7 @@ def canonical(url: str, listing: str) -> str:
     in_store = _STORE.fullmatch(path)
     if in_store and (host in _STORE_HOSTS or host in (_host(portal()), _host(door()))):
         plain = in_store[1] if "root" in scheme else unquote(in_store[1])
-        if ".." not in plain.split("/"):
-            return f"{_DOOR}//{plain}"
+        return f"{_DOOR}//{plain}"
     return url
 
 
@@ -69,7 +68,8 @@ def _split(url: str) -> tuple[str, str, str] | None:
         host = _host(url)
     except ValueError:
         return None
-    if parts.scheme.lower() not in _SCHEMES or not host or not parts.path.strip("/"):
+    leads_up = ".." in unquote(parts.path).split("/")
+    if parts.scheme.lower() not in _SCHEMES or not host or not parts.path.strip("/") or leads_up:
         return None
     return parts.scheme.lower(), host, parts.path
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from schemas.errors import DataError, TransferError
 from schemas.inputs import InputFile
@@ -49,6 +50,10 @@ class Downloads:
         self._gate = threading.BoundedSemaphore(threads)
         self._ahead: dict[str, Task[Path]] = {}
         self._promised: dict[Path, int] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let worker processes have one of their own, at the same folder."""
+        return Downloads, (self.folder, self._limits, self._room, self._threads)
 
     def path_of(self, file: InputFile) -> Path:
         """Return where a file's copy lies; no name that a catalog gives leads elsewhere."""
@@ -183,7 +188,7 @@ def _files(folder: Path) -> Iterable[tuple[float, int, Path]]:
 def _is_complete(path: Path, file: InputFile) -> bool:
     try:
         size = path.stat().st_size
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return file.size is None or size == file.size
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,15 +48,15 @@ _MAGIC = b"root"
 def plan_requests(ranges: Iterable[Range]) -> list[Range]:
     """Return what to ask for to have all ranges: few requests, few bytes in vain.
 
-    Ranges of at most the block size are never cut; a larger one is asked for in blocks.
+    What is longer than a block is asked for in blocks.
     """
-    ordered = sorted(set(ranges))
+    ordered = _disjoint(ranges)
     budget = _IN_VAIN * sum(stop - start for start, stop in ordered)
     gaps = []
     for number, ((_, stop), (following, _)) in enumerate(pairwise(ordered)):
         gap = following - stop
         if gap <= _LARGEST_GAP:
-            gaps.append((max(gap, 0), number))
+            gaps.append((gap, number))
     joined = set()
     for gap, number in sorted(gaps):
         budget -= gap
@@ -65,12 +66,23 @@ def plan_requests(ranges: Iterable[Range]) -> list[Range]:
     merged: list[list[int]] = []
     for number, (start, stop) in enumerate(ordered):
         if merged and number - 1 in joined and stop - merged[-1][0] <= BLOCK:
-            merged[-1][1] = max(merged[-1][1], stop)
+            merged[-1][1] = stop
         else:
             merged.append([start, stop])
     return [
         (at, min(at + BLOCK, stop)) for start, stop in merged for at in range(start, stop, BLOCK)
     ]
+
+
+def _disjoint(ranges: Iterable[Range]) -> list[Range]:
+    """Return the same bytes as ranges that do not overlap, sorted."""
+    found: list[Range] = []
+    for start, stop in sorted(ranges):
+        if found and start < found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], stop))
+        elif start < stop:
+            found.append((start, stop))
+    return found
 
 
 class _Pieces:
@@ -174,7 +186,7 @@ class RemoteSource(Source):  # type: ignore[misc] # the library has no types
 def _assembled(wanted: Range, requests: Sequence[Range], data: Sequence[bytes]) -> bytes:
     """Return a range's bytes out of the answers; a large one came in several, in a row."""
     start, stop = wanted
-    number = bisect_right(requests, (start, requests[-1][1])) - 1
+    number = bisect_right(requests, start, key=itemgetter(0)) - 1
     pieces = []
     while start < stop:
         first, last = requests[number]
@@ -259,10 +271,12 @@ class Access:
 
         None where it lies on this machine.
         """
-        address = self.address(file, tried)
+        is_whole = isinstance(failure, RangesMissingError)
+        # A server that gives whole files is there: it is asked again, for one.
+        address = self.address(file, tried - 1 if is_whole else tried)
         if "://" not in address:
             return None if address == file.url else lambda: _open_mounted(address)
-        if self.read_mode == "download" or isinstance(failure, RangesMissingError):
+        if self.read_mode == "download" or is_whole:
             return lambda: uproot.open({str(self.downloads.local_copy(file, address)): None})
         return lambda: open_remote(address, file, self.limits, self.threads)
 
