@@ -25,7 +25,7 @@ class Sample(StrEnum):
 
 
 # No file is larger; what a catalog says beyond it is nonsense.
-_LARGEST_FILE = 1 << 50
+LARGEST_FILE = 1 << 50
 
 
 class InputFile(BaseModel):
@@ -41,7 +41,7 @@ class InputFile(BaseModel):
     """Key of the data layout it is read with."""
     sample: Sample
     """Collision data or simulation."""
-    size: int | None = Field(None, ge=0, le=_LARGEST_FILE)
+    size: int | None = Field(None, ge=0, le=LARGEST_FILE)
     """Bytes, where known."""
     events: int | None = Field(None, ge=0)
     """Entries of its tree, where known."""

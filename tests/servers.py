@@ -1,22 +1,30 @@
-"""A small web server on this machine: the ATLAS catalog, CERN's portal, ROOT files, and faults."""
+"""Servers on this machine: the ATLAS catalog and CERN's portal, with faults, and XRootD."""
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import shutil
+import signal
 import socket
 import struct
+import subprocess
+import tempfile
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 STORE = "root://eospublic.cern.ch//eos/opendata/"
+_INVERTED = bytes(range(255, -1, -1))
 ERROR_PAGE = b"<html><body>Too many requests, try again later.</body></html>".ljust(3846)
 
 
@@ -288,7 +296,7 @@ def _handler(server: OpenDataServer) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(body[: len(body) // 2])
                 self.close_connection = True
             elif request.fault == "damaged":
-                self.wfile.write(bytes(255 - byte for byte in body))
+                self.wfile.write(body.translate(_INVERTED))
             else:
                 self.wfile.write(body)
             request.sent += len(body)
@@ -310,3 +318,60 @@ def _handler(server: OpenDataServer) -> type[BaseHTTPRequestHandler]:
                 request.sent += 65536
 
     return Handler
+
+
+class XRootDServer:
+    """A real XRootD server that serves the folder `store` as /eos/opendata."""
+
+    def __init__(self) -> None:
+        # The server does not run as root, and must be able to look into the folder.
+        self.root = Path(tempfile.mkdtemp(prefix="xrootd-"))
+        self.root.chmod(0o755)
+        self.store = self.root / "eos" / "opendata"
+        self.store.mkdir(parents=True)
+        (self.root / "admin").mkdir()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"root://127.0.0.1:{self.port}"
+        (self.root / "server.cf").write_text(
+            f"all.export /eos r/o\noss.localroot {self.root}\nall.adminpath {self.root}/admin\n"
+            f"all.pidpath {self.root}/admin\nxrd.port {self.port}\n"
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def start(self) -> None:
+        user = []
+        if os.geteuid() == 0:
+            user = ["-R", "nobody"]
+            shutil.chown(self.root / "admin", "nobody")
+        command = ["xrootd", *user, "-c", str(self.root / "server.cf"), "-n", "test"]
+        command += ["-l", str(self.root / "admin" / "log")]
+        self._process = subprocess.Popen(command, cwd=self.root)
+        until = time.monotonic() + 20
+        while time.monotonic() < until and self._process.poll() is None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            time.sleep(0.05)
+        message = "the XRootD server does not start"
+        raise RuntimeError(message)
+
+    def stop(self) -> None:
+        if self._process:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def stall(self) -> None:
+        """Let it accept connections, but say nothing any more."""
+        if self._process:
+            self._process.send_signal(signal.SIGSTOP)

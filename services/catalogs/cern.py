@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from schemas.errors import CatalogError, ConfigError
-from schemas.inputs import Dataset, FileList, InputFile, Sample
+from schemas.inputs import LARGEST_FILE, Dataset, FileList, InputFile, Sample
 from services.storage.addresses import canonical, portal
 from services.storage.retries import Limits, RequestError
 from services.storage.web import WebClient
@@ -51,7 +51,7 @@ class _Entry(_Reply):
     """One file of a record."""
 
     uri: str
-    size: int | None = Field(None, ge=0)
+    size: int | None = Field(None, ge=0, le=LARGEST_FILE)
     checksum: str | None = None
     availability: Any = None
 
@@ -306,7 +306,7 @@ def _checksum(url: str, entry: _Entry) -> str | None:
     if not entry.checksum:
         return None
     algorithm, _, digits = entry.checksum.rpartition(":")
-    if not re.fullmatch("[0-9A-Fa-f]+", digits):
+    if not re.fullmatch("([A-Za-z0-9-]+:)?[0-9A-Fa-f]+", entry.checksum):
         msg = f"{url}: expected a checksum of {entry.file_name}, found {entry.checksum[:100]!r}"
         raise CatalogError(msg)
     return f"{(algorithm or 'adler32').lower()}:{digits.lower()}"

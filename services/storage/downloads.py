@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import DataError, TransferError
-from schemas.inputs import InputFile
+from schemas.inputs import LARGEST_FILE, InputFile
 from services.storage.atomic import storage_errors
 from services.storage.background import Task, start
 from services.storage.locks import locked
@@ -32,7 +32,6 @@ _LOCK = ".lock"
 _LONGEST_NAME = 100
 # Another process may be at the same file for this long, in seconds: hours for a large one.
 _LONGEST_WAIT = 6 * 3600.0
-_LARGEST_FILE = 1 << 40
 
 
 class Downloads:
@@ -139,7 +138,7 @@ class Downloads:
 
     def _copy_whole(self, file: InputFile, address: str, part: Path) -> None:
         """Download a file in one answer, from a server that cannot give parts."""
-        size = _LARGEST_FILE if file.size is None else file.size
+        size = LARGEST_FILE if file.size is None else file.size
         self._make_room(0 if file.size is None else size, part)
         try:
             with part.open("wb") as target, WebClient(self._limits) as client:

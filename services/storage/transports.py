@@ -188,7 +188,7 @@ def _is_passing(error: Exception) -> bool:
 
 
 def _xrootd_reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError) or re.search("timeout|expired", str(error), re.IGNORECASE):
         return "no answer within the time-out"
     found = re.search(r"\[(?:ERROR|FATAL)\][^\n)]*", str(error))
     return found[0] if found else " ".join(str(error).split())[:200] or type(error).__name__
@@ -213,6 +213,8 @@ def _set_up_xrootd(limits: Limits) -> None:
     for name, value in (
         ("ConnectionWindow", limits.connect_timeout),
         ("ConnectionRetry", 1),
+        # A server that failed is asked again; by itself the library waits half an hour.
+        ("StreamErrorWindow", 0),
         ("StreamTimeout", limits.read_timeout),
         ("RequestTimeout", limits.total_timeout),
         ("TimeoutResolution", 1),
