@@ -42,6 +42,9 @@ _IN_VAIN = 0.2
 # Baskets are kept for the next range of entries, at least all that one range needed.
 _KEPT = 1 << 24
 
+# Reading less at once than this, in bytes, makes no request smaller.
+_SMALLEST_PART = 1 << 20
+
 _MAGIC = b"root"
 
 
@@ -288,5 +291,5 @@ class Access:
 
 
 def part_of_range(n_bytes: int, tried: int) -> int:
-    """Return how much of a file to read at once after so many tries: less each time."""
-    return max(1, n_bytes >> (2 * tried))
+    """Return how much of a file to read at once after so many tries: a quarter each time."""
+    return max(n_bytes >> (2 * tried), min(n_bytes, _SMALLEST_PART))

@@ -241,8 +241,9 @@ def test_each_try_of_a_file_is_another_one(
     addresses = [access(tmp_path).address(file, tried) for tried in range(3)]
     https = "https://portal.example/eos/opendata/a.root"
     assert addresses == [https, "root://door.example//eos/opendata/a.root", https]
-    sizes = [part_of_range(64_000_000, tried) for tried in range(4)]
-    assert sizes == [64_000_000, 16_000_000, 4_000_000, 1_000_000]
+    sizes = [part_of_range(64_000_000, tried) for tried in range(5)]
+    assert sizes == [64_000_000, 16_000_000, 4_000_000, MEBIBYTE, MEBIBYTE]
+    assert part_of_range(1000, 3) == 1000
 
 
 def test_without_xrootd_a_file_is_tried_by_https_alone(
