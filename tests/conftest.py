@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
 from tests.servers import OpenDataServer
 
 # The same examples on every machine: a test that fails for one fails for all.

@@ -78,7 +78,7 @@ class OpenDataServer:
         self.retry_after: str | None = None
         self.closing = threading.Event()
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(self)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
@@ -158,7 +158,9 @@ class OpenDataServer:
     def reply(self, path: str, query: Mapping[str, str]) -> bytes | None:
         if path in self.replies:
             return self.replies[path]
-        found = self._atlas(path, query) if path.startswith("/datasets") else self._portal(path, query)
+        found = (
+            self._atlas(path, query) if path.startswith("/datasets") else self._portal(path, query)
+        )
         return None if found is None else json.dumps(found).encode()
 
     def _atlas(self, path: str, query: Mapping[str, str]) -> Any:
@@ -199,6 +201,10 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
+    def __init__(self, owner: OpenDataServer) -> None:
+        self.owner = owner
+        super().__init__(("127.0.0.1", 0), _Handler)
+
     def handle_error(self, *_: object) -> None:
         """Say nothing: clients that break off are what is tested."""
 
@@ -210,114 +216,116 @@ def now_and_then(one_in: int, seed: int, faults: Iterable[str]) -> Fault:
     return lambda _: chance.choice(kinds) if chance.randrange(one_in) == 0 else None
 
 
-def _handler(server: OpenDataServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        # Small answers must not wait for the acknowledgement of those before.
-        disable_nagle_algorithm = True
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # Small answers must not wait for the acknowledgement of those before.
+    disable_nagle_algorithm = True
 
-        def setup(self) -> None:
-            server.n_connections += 1
-            super().setup()
+    @property
+    def owner(self) -> OpenDataServer:
+        assert isinstance(self.server, _Server)
+        return self.server.owner
 
-        def log_message(self, *_: object) -> None:
-            pass
+    def setup(self) -> None:
+        self.owner.n_connections += 1
+        super().setup()
 
-        def do_GET(self) -> None:  # noqa: N802 - the library's name
-            parts = urlsplit(self.path)
-            query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-            wanted = re.fullmatch(r"bytes=([0-9]+)-([0-9]+)", self.headers.get("Range", ""))
-            bounds = (int(wanted[1]), int(wanted[2]) + 1) if wanted else None
-            request = server.note(unquote(parts.path), query, bounds)
-            server.busy(1)
-            try:
-                self.answer(request)
-            except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True
-            finally:
-                server.busy(-1)
+    def log_message(self, *_: object) -> None:
+        pass
 
-        def answer(self, request: Request) -> None:
-            fault = request.fault
-            if fault == "reset":
-                # Closing with this option sends a reset instead of an orderly end.
-                option = struct.pack("ii", 1, 0)
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
-                self.close_connection = True
-                self.connection.close()
-            elif fault == "stall":
-                server.closing.wait(30)
-                self.close_connection = True
-            elif fault and fault.isdigit():
-                self.send(request, int(fault), b"sorry")
-            elif fault == "page":
-                self.send(request, 200, ERROR_PAGE)
-            elif fault == "endless":
-                self.endless(request)
-            else:
-                if fault == "slow":
-                    server.closing.wait(0.05)
-                self.content(request)
-
-        def content(self, request: Request) -> None:
-            body = server.files.get(request.path)
-            if body is None:
-                body = server.reply(request.path, request.query)
-                self.send(request, 404 if body is None else 200, body or b"not here")
-                return
-            if request.range is None or request.fault == "whole":
-                self.send(request, 200, body)
-                return
-            start, stop = request.range
-            if start >= len(body):
-                self.send(request, 416, b"", f"bytes */{len(body)}")
-                return
-            stop = min(stop, len(body))
-            self.send(request, 206, body[start:stop], f"bytes {start}-{stop - 1}/{len(body)}")
-
-        def send(self, request: Request, status: int, body: bytes, range_: str = "") -> None:
-            if request.fault == "trickle headers":
-                self.trickle(b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 10_000)
-                return
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            if range_:
-                self.send_header("Content-Range", range_)
-            if status in (429, 503) and server.retry_after:
-                self.send_header("Retry-After", server.retry_after)
-            self.end_headers()
-            if request.fault == "stall body":
-                self.wfile.write(body[: len(body) // 2])
-                server.closing.wait(30)
-                self.close_connection = True
-            elif request.fault == "trickle":
-                self.trickle(body)
-            elif request.fault == "short":
-                self.wfile.write(body[: len(body) // 2])
-                self.close_connection = True
-            elif request.fault == "damaged":
-                self.wfile.write(body.translate(_INVERTED))
-            else:
-                self.wfile.write(body)
-            request.sent += len(body)
-
-        def trickle(self, body: bytes) -> None:
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        wanted = re.fullmatch(r"bytes=([0-9]+)-([0-9]+)", self.headers.get("Range", ""))
+        bounds = (int(wanted[1]), int(wanted[2]) + 1) if wanted else None
+        request = self.owner.note(unquote(parts.path), query, bounds)
+        self.owner.busy(1)
+        try:
+            self.answer(request)
+        except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
-            for position in range(len(body)):
-                if server.closing.wait(0.02):
-                    return
-                self.wfile.write(body[position : position + 1])
+        finally:
+            self.owner.busy(-1)
 
-        def endless(self, request: Request) -> None:
+    def answer(self, request: Request) -> None:
+        fault = request.fault
+        if fault == "reset":
+            # Closing with this option sends a reset instead of an orderly end.
+            option = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
             self.close_connection = True
-            self.send_response(200)
-            self.end_headers()
-            until = time.monotonic() + 10
-            while time.monotonic() < until:
-                self.wfile.write(b"[" * 65536)
-                request.sent += 65536
+            self.connection.close()
+        elif fault == "stall":
+            self.owner.closing.wait(30)
+            self.close_connection = True
+        elif fault and fault.isdigit():
+            self.send(request, int(fault), b"sorry")
+        elif fault == "page":
+            self.send(request, 200, ERROR_PAGE)
+        elif fault == "endless":
+            self.endless(request)
+        else:
+            if fault == "slow":
+                self.owner.closing.wait(0.05)
+            self.content(request)
 
-    return Handler
+    def content(self, request: Request) -> None:
+        body = self.owner.files.get(request.path)
+        if body is None:
+            body = self.owner.reply(request.path, request.query)
+            self.send(request, 404 if body is None else 200, body or b"not here")
+            return
+        if request.range is None or request.fault == "whole":
+            self.send(request, 200, body)
+            return
+        start, stop = request.range
+        if start >= len(body):
+            self.send(request, 416, b"", f"bytes */{len(body)}")
+            return
+        stop = min(stop, len(body))
+        self.send(request, 206, body[start:stop], f"bytes {start}-{stop - 1}/{len(body)}")
+
+    def send(self, request: Request, status: int, body: bytes, range_: str = "") -> None:
+        if request.fault == "trickle headers":
+            self.trickle(b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 10_000)
+            return
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        if range_:
+            self.send_header("Content-Range", range_)
+        if status in (429, 503) and self.owner.retry_after:
+            self.send_header("Retry-After", self.owner.retry_after)
+        self.end_headers()
+        if request.fault == "stall body":
+            self.wfile.write(body[: len(body) // 2])
+            self.owner.closing.wait(30)
+            self.close_connection = True
+        elif request.fault == "trickle":
+            self.trickle(body)
+        elif request.fault == "short":
+            self.wfile.write(body[: len(body) // 2])
+            self.close_connection = True
+        elif request.fault == "damaged":
+            self.wfile.write(body.translate(_INVERTED))
+        else:
+            self.wfile.write(body)
+        request.sent += len(body)
+
+    def trickle(self, body: bytes) -> None:
+        self.close_connection = True
+        for position in range(len(body)):
+            if self.owner.closing.wait(0.02):
+                return
+            self.wfile.write(body[position : position + 1])
+
+    def endless(self, request: Request) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.end_headers()
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            self.wfile.write(b"[" * 65536)
+            request.sent += 65536
 
 
 class XRootDServer:

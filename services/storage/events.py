@@ -161,7 +161,7 @@ class EventFile:
     def ranges(self, n_bytes: int, start: int = 0) -> Iterator[tuple[int, int]]:
         """Yield ranges of events from `start` to the end that take about so many bytes of memory.
 
-        They end where baskets end, if that leaves at least half as many events.
+        They end where baskets end, unless that would leave far fewer events.
         """
         step = self.events_within(n_bytes)
         with _data_errors(self._url, is_remote=self._is_remote):
@@ -169,7 +169,7 @@ class EventFile:
         while start < self.n_events:
             stop = min(start + step, self.n_events)
             if stop < self.n_events:
-                first, last = np.searchsorted(ends, [start + (step + 1) // 2, stop + 1])
+                first, last = np.searchsorted(ends, [start + 1 + step // _FEWEST, stop + 1])
                 if first < last:
                     # Where most branches end a basket, the last such place.
                     best = n_branches[first:last][::-1]
@@ -253,6 +253,10 @@ def _events_within(tree: Any, branches: Collection[str], n_bytes: int) -> int:
     stored = sum(int(tree[name].member("fTotBytes")) for name in branches)
     per_event = max(stored / tree.num_entries, _SMALLEST_VALUE * len(branches))
     return max(1, int(n_bytes / per_event))
+
+
+# A range is cut short by at most this, to one part in so many, to end where a basket does.
+_FEWEST = 8
 
 
 def _basket_ends(tree: Any, branches: Collection[str]) -> tuple[Integers, Integers]:

@@ -109,29 +109,28 @@ def write_config(folder: Path, **parsing: Any) -> Path:
     return path
 
 
-def test_half_of_a_thousand_files_are_dead(
-    server: OpenDataServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("n_files", [40, pytest.param(1000, marks=pytest.mark.slow)])
+def test_half_of_the_files_are_dead(
+    server: OpenDataServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], n_files: int
 ) -> None:
     content = write_nanoaod(
         tmp_path / "one.root", muons=[[(30.0, 0.0, 0.0), (40.0, 0.1, 2.0)]]
     ).read_bytes()
-    urls = [server.put(f"cms/{number}.root", content) for number in range(1000)]
+    urls = [server.put(f"cms/{number}.root", content) for number in range(n_files)]
     server.record("1", urls)
-    dead = {f"/eos/opendata/cms/{number}.root" for number in range(1, 1000, 2)}
+    dead = {f"/eos/opendata/cms/{number}.root" for number in range(1, n_files, 2)}
     server.fault = lambda request: "404" if request.path in dead else None
     root = tmp_path / "run"
     config = write_config(tmp_path)
     assert main.main(["--config", str(config), "--run-dir", str(root)]) == 1
     told = capsys.readouterr().err.partition("error: ")[2]
-    assert told.startswith("parsing: 500 of 1000 files failed")
+    assert told.startswith(f"parsing: {n_files // 2} of {n_files} files failed")
     named = re.findall(r"/cms/([0-9]+)\.root: the server answers 404", told)
     assert named == ["1", "3", "5"]
-    assert "and 497 more, listed in the reports of parsed_data" in told
-    report = reports.read(
-        chunk_report(root / "parsed_data", "parsed_record_1_chunk1"), ParseReport
-    )
+    assert f"and {n_files // 2 - 3} more, listed in the reports of parsed_data" in told
+    report = reports.read(chunk_report(root / "parsed_data", "parsed_record_1_chunk1"), ParseReport)
     failed = [file for file in report.files if file.status is FileStatus.FAILED]
-    assert len(failed) == 500
+    assert len(failed) == n_files // 2
     assert all(file.reason and "404" in file.reason for file in failed)
     # What is gone is not asked for again.
     assert all(len(server.asked(path)) == 1 for path in list(dead)[:20])
@@ -212,14 +211,12 @@ def test_ctrl_c_ends_at_once(
         process.kill()
 
 
-def test_a_download_goes_on_after_a_run_was_killed(
-    server: OpenDataServer, tmp_path: Path
-) -> None:
+def test_a_download_goes_on_after_a_run_was_killed(server: OpenDataServer, tmp_path: Path) -> None:
     put_events(server, tmp_path, n_files=1, n_events=100)
     (content,) = server.files.values()
     folder = tmp_path / "kept"
     paths = run(tmp_path, "whole", read_mode="download", download_dir=str(folder))
-    (copy,) = [path for path in folder.rglob("*.root")]
+    (copy,) = folder.rglob("*.root")
     # As it is left by a process that was killed: a part, and a lock of nobody.
     copy.with_name(copy.name + ".part").write_bytes(content[:5000])
     dead = subprocess.Popen([sys.executable, "-c", ""])

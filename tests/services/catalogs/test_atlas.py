@@ -129,9 +129,7 @@ def test_a_skim_is_chosen_and_never_added_up(catalog: OpenDataServer) -> None:
 
 
 @pytest.mark.parametrize("empty", [None, []])
-def test_a_release_that_has_skims_only_asks_for_one(
-    catalog: OpenDataServer, empty: object
-) -> None:
+def test_a_release_that_has_skims_only_asks_for_one(catalog: OpenDataServer, empty: object) -> None:
     catalog.releases[RELEASE] = [
         {
             "dataset_number": "data",

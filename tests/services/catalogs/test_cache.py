@@ -74,12 +74,12 @@ def test_a_list_that_is_too_old_is_asked_for_again(user_cache: Path) -> None:
     "damage",
     [
         lambda text: text[: len(text) // 2],
-        lambda text: "",
+        lambda _: "",
         lambda text: text.replace("root://x//old", "root://x//odd"),
         lambda text: text.replace('"sample": "data"', '"sample": "mc"'),
         lambda text: text.replace('"key": "data"', '"key": "700320"'),
         lambda text: text.replace('"request": "', '"request": "0'),
-        lambda text: "[]",
+        lambda _: "[]",
     ],
     ids=["cut", "empty", "changed", "mixed up", "data under a number", "other request", "other"],
 )

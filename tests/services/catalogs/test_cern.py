@@ -11,9 +11,7 @@ from services.catalogs.cern import list_record
 from services.storage.retries import Limits
 from tests.servers import ERROR_PAGE, STORE, OpenDataServer, Record
 
-LIMITS = Limits(
-    connect_timeout=1.0, read_timeout=0.4, total_timeout=0.8, retries=1, backoff=0.001
-)
+LIMITS = Limits(connect_timeout=1.0, read_timeout=0.4, total_timeout=0.8, retries=1, backoff=0.001)
 
 
 def listed(record_id: str = "30529", seconds: float = 5.0) -> FileList:
@@ -97,9 +95,7 @@ def test_a_file_that_is_listed_twice_is_one(server: OpenDataServer) -> None:
 
 
 @pytest.mark.parametrize("inside", [0, 2])
-def test_an_index_that_is_cut_is_asked_for_by_itself(
-    server: OpenDataServer, inside: int
-) -> None:
+def test_an_index_that_is_cut_is_asked_for_by_itself(server: OpenDataServer, inside: int) -> None:
     record = with_indexes(server, [5])
     (index,) = record.indexes
     index["all_files"], index["files"] = index["files"], index["files"][:inside]
@@ -158,7 +154,7 @@ def test_a_summary_names_the_records_that_have_the_files(server: OpenDataServer)
 
 def test_a_layout_that_is_not_known_is_an_error(server: OpenDataServer) -> None:
     server.record("30529", put(server, 1), experiment=["LHCb"])
-    with pytest.raises(ConfigError, match="record 30529 .* no data layout .* LHCb"):
+    with pytest.raises(ConfigError, match=r"record 30529 .* no data layout .* LHCb"):
         listed()
 
 

@@ -15,9 +15,7 @@ from services.storage.retries import Limits
 from services.storage.web import BLOCK
 from tests.servers import OpenDataServer
 
-LIMITS = Limits(
-    connect_timeout=1.0, read_timeout=0.5, total_timeout=5.0, retries=2, backoff=0.001
-)
+LIMITS = Limits(connect_timeout=1.0, read_timeout=0.5, total_timeout=5.0, retries=2, backoff=0.001)
 LARGE = b"root" + os.urandom(2 * BLOCK + 1000)
 SMALL = b"root" + bytes(996)
 
@@ -115,7 +113,7 @@ def test_a_wrong_size_is_an_error_before_anything_is_copied(
     server: OpenDataServer, downloads: Downloads
 ) -> None:
     url = server.put("a.root", SMALL)
-    with pytest.raises(TransferError, match="expected the 16778220 bytes .* found 1000"):
+    with pytest.raises(TransferError, match=r"expected the 16778220 bytes .* found 1000"):
         downloads.local_copy(listed(url, LARGE), server.address("a.root"))
     assert names_in(downloads.folder) == set()
 
@@ -143,9 +141,7 @@ def test_a_server_that_sends_more_than_listed_is_cut_short(
     ["..", "../../../evil.root", ".hidden.root", "a/../../b.root", "%2e%2e", "x" * 900, "CON", ""],
 )
 @pytest.mark.parametrize("source", ["record_1", "../..", "/etc", ""])
-def test_no_name_leads_out_of_the_folder(
-    downloads: Downloads, name: str, source: str
-) -> None:
+def test_no_name_leads_out_of_the_folder(downloads: Downloads, name: str, source: str) -> None:
     file = listed(f"https://example.org/{name}").model_copy(update={"source": source})
     path = downloads.path_of(file)
     assert path.resolve().is_relative_to(downloads.folder.resolve())

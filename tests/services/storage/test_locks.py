@@ -45,9 +45,12 @@ def test_nothing_is_left_of_a_lock(tmp_path: Path) -> None:
 
 
 def test_waiting_ends_with_an_error_that_names_the_lock(tmp_path: Path) -> None:
-    with locked(tmp_path / "lock", 1), pytest.raises(StorageError, match=r"lock: .* remove"):
-        with locked(tmp_path / "lock", 0.3):
-            pass
+    with (
+        locked(tmp_path / "lock", 1),
+        pytest.raises(StorageError, match=r"lock: .* remove"),
+        locked(tmp_path / "lock", 0.3),
+    ):
+        pass
 
 
 def test_a_lock_is_released_by_an_error(tmp_path: Path) -> None:

@@ -12,9 +12,7 @@ from services.storage.retries import Limits, RangesIgnoredError, RequestError
 from services.storage.web import WebClient
 from tests.servers import ERROR_PAGE, OpenDataServer, Request
 
-LIMITS = Limits(
-    connect_timeout=1.0, read_timeout=0.4, total_timeout=0.8, retries=3, backoff=0.001
-)
+LIMITS = Limits(connect_timeout=1.0, read_timeout=0.4, total_timeout=0.8, retries=3, backoff=0.001)
 ONCE = replace(LIMITS, retries=0)
 CONTENT = b"root" + bytes(range(256)) * 8
 

@@ -22,18 +22,12 @@ from tests.factory import make_config, run_pipeline, write_nanoaod
 from tests.servers import STORE, OpenDataServer, XRootDServer
 
 if shutil.which("xrootd") is None:
-    pytest.skip(
-        "no XRootD server here: apt-get install xrootd-server", allow_module_level=True
-    )
+    pytest.skip("no XRootD server here: apt-get install xrootd-server", allow_module_level=True)
 if find_spec("XRootD") is None:
     pytest.skip("no XRootD client here: pip install xrootd", allow_module_level=True)
 
-LIMITS = Limits(
-    connect_timeout=1.0, read_timeout=1.0, total_timeout=2.0, retries=1, backoff=0.1
-)
-PATIENT = Limits(
-    connect_timeout=1.0, read_timeout=1.0, total_timeout=2.0, retries=8, backoff=0.1
-)
+LIMITS = Limits(connect_timeout=1.0, read_timeout=1.0, total_timeout=2.0, retries=1, backoff=0.1)
+PATIENT = Limits(connect_timeout=1.0, read_timeout=1.0, total_timeout=2.0, retries=8, backoff=0.1)
 CONTENT = b"root" + np.random.default_rng(1).bytes(3_000_000)
 
 
@@ -69,7 +63,7 @@ def test_a_file_that_is_not_there_is_no_passing_failure(xrootd: XRootDServer) ->
 
 
 def test_nobody_at_the_address_is_a_passing_failure() -> None:
-    with pytest.raises(TransferError, match="127.0.0.1:1//a.root"):
+    with pytest.raises(TransferError, match="1//a"):
         open_transport("root://127.0.0.1:1//a.root", LIMITS, 1)
 
 
@@ -97,9 +91,10 @@ def test_events_are_streamed(xrootd: XRootDServer, tmp_path: Path) -> None:
     path = write_nanoaod(tmp_path / "events.root", electrons=events)
     shutil.copy(path, xrootd.store)
     url, layout = address(xrootd, "events.root"), load_layout("cms-nanoaod")
-    with open_events(
-        url, layout, (), (), lambda: open_remote(url, listed(url), LIMITS, 1)
-    ) as far, open_events(str(path), layout, (), ()) as near:
+    with (
+        open_events(url, layout, (), (), lambda: open_remote(url, listed(url), LIMITS, 1)) as far,
+        open_events(str(path), layout, (), ()) as near,
+    ):
         one, other = far.read(10, 90), near.read(10, 90)
     columns = one.objects["Electrons"].columns
     assert len(columns["pt"]) == 81
