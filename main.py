@@ -66,6 +66,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         help="the run's directory; absent or empty: a new run",
     )
     add("--resume", action="store_true", help="continue the newest unfinished run of this name")
+    add("--refresh-metadata", action="store_true", help="ask the catalogs again for file lists")
     add("--fetch-only", action="store_true", help="make the run and list its files, no more")
     add("--merge-only", action="store_true", help="do what is missing, and merge all jobs")
     add("--status", action="store_true", help="say how far the jobs of --run-dir have come")
@@ -170,7 +171,13 @@ def run(options: argparse.Namespace) -> None:
     part = pipeline.slice_of(config)
     with logging_to(paths.log_file(part)):
         # A job without --tasks does what it can; only one that is sent to a stage waits for it.
-        done = pipeline.run(config, paths, part, waits=options.tasks is not None)
+        done = pipeline.run(
+            config,
+            paths,
+            part,
+            waits=options.tasks is not None,
+            refresh_metadata=options.refresh_metadata,
+        )
     print(pipeline.closing_table(done.reports))
     print(pipeline.cut_flow_table(done.reports))
     if configuration.DEMO in config.parsing_task_config.release_years:
@@ -190,7 +197,7 @@ def fetch(options: argparse.Namespace) -> None:
     from services import pipeline, run_directory
 
     paths = run_directory.open_run(of_run, options.run_dir, datetime.now())  # noqa: DTZ005 - folder names are in local time
-    pipeline.fetch_files(config, paths)
+    pipeline.fetch_files(config, paths, refresh_metadata=options.refresh_metadata)
     print(f"run directory: {paths.root}")
 
 

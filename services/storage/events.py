@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 import numpy as np
 import uproot
 
-from schemas.errors import DataError, StorageError
+from schemas.errors import DataError, StorageError, TransferError
 from schemas.releases import Discriminant, Layout
 from services.calculations.btagging import is_computed
-from services.calculations.objects import B_TAG, Events, Objects
+from services.calculations.objects import B_TAG, Events, Integers, Objects
 from services.storage.branches import NO_EXTRAS, Extras, FileBranches
 from services.storage.unpacking import Columns, unpack_objects, unpack_scores
 
@@ -24,14 +25,17 @@ PARSED_TREE = "events"
 # Decompressing costs a third of zlib's time and the files are hardly larger.
 _COMPRESSION = uproot.LZ4(1)
 _IDENTITY = {"run": np.uint32, "lumi": np.uint32, "event": np.uint64}
+# What a mounted remote file system answers when its network fails.
+_PASSING_ERRORS = frozenset({errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.EAGAIN, errno.ENXIO})
 
 
 @contextmanager
-def data_errors(url: str) -> Iterator[None]:
+def data_errors(url: str, *, is_remote: bool = False) -> Iterator[None]:
     """Turn whatever a broken file makes the reading library raise into a DataError.
 
     The library parses untrusted bytes, and damage at an unlucky place has been seen to raise
     TypeError, IndexError, struct.error, decompression errors and others: hence every Exception.
+    Of a remote file the damage may have happened on the way, so another try may succeed.
     """
     try:
         yield
@@ -47,7 +51,8 @@ def data_errors(url: str) -> Iterator[None]:
             f"{url}: expected a readable ROOT file, found damage or another format "
             f"({type(error).__name__}: {reason}); replace the file or leave it out"
         )
-        raise DataError(msg) from error
+        is_passing = is_remote or getattr(error, "errno", None) in _PASSING_ERRORS
+        raise (TransferError if is_passing else DataError)(msg) from error
 
 
 class EventFile:
@@ -60,8 +65,11 @@ class EventFile:
         layout: Layout,
         needed: Collection[str],
         extras: Extras = NO_EXTRAS,
+        *,
+        is_remote: bool = False,
     ) -> None:
         self._url = url
+        self._is_remote = is_remote
         self._tree = tree
         self._layout = layout
         self._btag = extras.btag
@@ -82,13 +90,32 @@ class EventFile:
         """Return how many events, at least 1, take about so many bytes of memory."""
         return events_within_bytes(self._tree, self._branches, n_bytes)
 
+    def ranges(self, n_bytes: int, start: int = 0) -> Iterator[tuple[int, int]]:
+        """Yield ranges of events from `start` to the end that take about so many bytes of memory.
+
+        They end where baskets end, unless that would leave far fewer events.
+        """
+        step = self.events_within(n_bytes)
+        with data_errors(self._url, is_remote=self._is_remote):
+            ends, n_branches = _basket_ends(self._tree, self._branches)
+        while start < self.n_events:
+            stop = min(start + step, self.n_events)
+            if stop < self.n_events:
+                first, last = np.searchsorted(ends, [start + 1 + step // _FEWEST, stop + 1])
+                if first < last:
+                    # Where most branches end a basket, the last such place.
+                    best = n_branches[first:last][::-1]
+                    stop = int(ends[last - 1 - np.argmax(best)])
+            yield start, stop
+            start = stop
+
     def read(self, start: int, stop: int) -> Events:
         """Return the events `start .. stop - 1` with energies in GeV.
 
         Raises:
             DataError: the range cannot be read, or its branches do not fit together.
         """
-        with data_errors(self._url):
+        with data_errors(self._url, is_remote=self._is_remote):
             columns = self._fetch(self._branches, start, stop)
             identity = {
                 name: columns.per_event(self._found.identity[name]).astype(dtype)
@@ -169,6 +196,19 @@ def _uncompressed_bytes(tree: Any, branches: Collection[str]) -> int:
     return bits // 8
 
 
+# A range is cut short by at most this, to one part in so many, to end where a basket does.
+_FEWEST = 8
+
+
+def _basket_ends(tree: Any, branches: Collection[str]) -> tuple[Integers, Integers]:
+    """Return where baskets or clusters end, in events, sorted, and of how many branches each."""
+    offsets = [getattr(tree[name], "entry_offsets", ()) for name in branches]
+    ends, counts = np.unique(
+        np.array([end for of in offsets for end in of[1:]], dtype=np.int64), return_counts=True
+    )
+    return ends, counts
+
+
 @contextmanager
 def open_events(
     url: str,
@@ -176,18 +216,22 @@ def open_events(
     more_trees: Collection[str],
     needed: Collection[str],
     extras: Extras = NO_EXTRAS,
+    opener: Callable[[], Any] | None = None,
 ) -> Iterator[EventFile]:
     """Open a file of a layout; trees named in `more_trees` are tried before the layout's own.
 
-    A type of `needed` must be there, and whatever `extras` names; other types may be absent.
+    A type of `needed` must be there, and whatever `extras` names; other types may be absent. A
+    file that is not on this machine is opened by `opener`.
 
     Raises:
-        DataError: not ROOT, no such tree, a required branch is missing.
+        DataError: not ROOT, no such tree, a required branch is missing; TransferError if the file
+            could not be had, but another try may succeed.
     """
-    with data_errors(url):
-        file = uproot.open(url)
+    is_remote = opener is not None
+    with data_errors(url, is_remote=is_remote):
+        file = opener() if opener else uproot.open(url)
     with file:
-        with data_errors(url):
+        with data_errors(url, is_remote=is_remote):
             there = {name.partition(";")[0] for name in file.keys(recursive=False)}
             wanted = [*more_trees, *layout.trees]
             tree_name = next((name for name in wanted if name in there), None)
@@ -197,7 +241,7 @@ def open_events(
                     f"{', '.join(sorted(there)) or 'an empty file'}; is this the right data layout?"
                 )
                 raise DataError(msg)
-            events = EventFile(url, file[tree_name], layout, needed, extras)
+            events = EventFile(url, file[tree_name], layout, needed, extras, is_remote=is_remote)
         yield events
 
 
@@ -210,13 +254,14 @@ class TreeContent:
     branches: tuple[str, ...]
 
 
-def list_trees(url: str) -> dict[str, TreeContent]:
-    """Return the trees and RNTuples of a file by name.
+def list_trees(url: str, opener: Callable[[], Any] | None = None) -> dict[str, TreeContent]:
+    """Return the trees and RNTuples of a file, opened by `opener` if it is remote, by name.
 
     Raises:
         DataError: the file cannot be read.
     """
-    with data_errors(url), uproot.open(url) as file:
+    is_remote = opener is not None
+    with data_errors(url, is_remote=is_remote), opener() if opener else uproot.open(url) as file:
         classes = file.classnames(recursive=False)
         names = [name for name, kind in classes.items() if kind in _TREE_CLASSES]
         found = {name.partition(";")[0]: file[name] for name in reversed(names)}
