@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -28,12 +29,14 @@ _JOBS = ("batch_job_index", "total_batch_jobs")
 MODES = {
     "dry_run": ((), ()),
     "resume": ((), ("run_dir",)),
+    "fetch_only": ((), ("tasks", "batch_job_index")),
     "merge_only": (("run_dir",), ("tasks", *_JOBS)),
+    "status": (("run_dir",), ("tasks", *_JOBS)),
+    "list_missing": (("run_dir",), _JOBS),
     "plots_only": (("run_dir",), ("tasks", *_JOBS)),
     "bumpnet_check": ((), ("run_dir", "tasks", *_JOBS)),
     "inspect": ((), ("config", "run_dir", "tasks", *_JOBS)),
 }
-UNAVAILABLE_OPTIONS = ("dry_run", "merge_only", "plots_only")
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -63,7 +66,14 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         help="the run's directory; absent or empty: a new run",
     )
     add("--resume", action="store_true", help="continue the newest unfinished run of this name")
-    add("--merge-only", action="store_true", help="merge the jobs of --run-dir")
+    add("--fetch-only", action="store_true", help="make the run and list its files, no more")
+    add("--merge-only", action="store_true", help="do what is missing, and merge all jobs")
+    add("--status", action="store_true", help="say how far the jobs of --run-dir have come")
+    add(
+        "--list-missing",
+        action="store_true",
+        help="print into how many jobs the run is cut, and which have --tasks still to do",
+    )
     add("--plots-only", action="store_true", help="draw the figures of --run-dir again")
     add(
         "--bumpnet-check",
@@ -79,10 +89,6 @@ def refuse_wrong_combinations(options: argparse.Namespace) -> None:
     """Raise ConfigError, with a sentence, for options that cannot be meant together."""
     refuse_wrong_modes(options)
     refuse_wrong_jobs(options)
-    for option in UNAVAILABLE_OPTIONS:
-        if getattr(options, option):
-            msg = f"command line: {_spelt(option)} is not available in this version"
-            raise ConfigError(msg)
 
 
 def refuse_wrong_modes(options: argparse.Namespace) -> None:
@@ -107,7 +113,7 @@ def refuse_wrong_modes(options: argparse.Namespace) -> None:
 def refuse_wrong_jobs(options: argparse.Namespace) -> None:
     """Raise ConfigError for a job number without or beyond its total, or two ways to name a run."""
     index, total = options.batch_job_index, options.total_batch_jobs
-    if (index is None) != (total is None):
+    if (index is None) != (total is None) and not options.fetch_only:
         msg = "command line: --batch-job-index and --total-batch-jobs need one another; give both"
         raise ConfigError(msg)
     if index is not None and not 1 <= index <= total:
@@ -133,9 +139,14 @@ def read_configuration(
         ConfigError: something in it is wrong.
     """
     path = options.config or Path("config.yaml")
-    if options.config is None and options.run_dir and (options.run_dir / "config.yaml").is_file():
-        path = options.run_dir / "config.yaml"
+    of_run = options.run_dir / "config.yaml" if options.run_dir else None
+    if options.config is None and of_run and of_run.is_file():
+        path = of_run
     jobs: dict[str, dict[str, object]] = {}
+    if options.merge_only and of_run:
+        # However the run was cut: that is not for another configuration to say.
+        total = configuration.load(of_run).run_metadata.total_batch_jobs
+        jobs["run_metadata"] = {"batch_job_index": None, "total_batch_jobs": total}
     if options.total_batch_jobs is not None:
         jobs["run_metadata"] = {
             "batch_job_index": options.batch_job_index,
@@ -167,6 +178,82 @@ def run(options: argparse.Namespace) -> None:
     print(f"run directory: {paths.root}")
     if done.waiting_for:
         print(f"waiting: {done.waiting_for}")
+
+
+def fetch(options: argparse.Namespace) -> None:
+    """Make the run directory with its configuration and its file list.
+
+    Raises:
+        PipelineError: the files cannot be listed.
+    """
+    of_run, config = read_configuration(options)
+    from services import pipeline, run_directory
+
+    paths = run_directory.open_run(of_run, options.run_dir, datetime.now())  # noqa: DTZ005 - folder names are in local time
+    pipeline.fetch_files(config, paths)
+    print(f"run directory: {paths.root}")
+
+
+def merge(options: argparse.Namespace) -> None:
+    """Do what is missing in a run's jobs, and merge them.
+
+    Raises:
+        PipelineError: a job's part cannot be done, or what the jobs left does not fit together.
+    """
+    refuse_no_run(options)
+    _, config = read_configuration(options)
+    from services import pipeline, run_directory
+
+    paths = run_directory.layout(options.run_dir.absolute(), config)
+    missing = pipeline.missing_work(config, paths)
+    print("\n".join(["missing, and done here:", *map(str, missing)] if missing else ["complete"]))
+    sys.stdout.flush()
+    with logging_to(paths.log_file(pipeline.WHOLE)):
+        done = pipeline.merge_run(config, paths)
+    print(pipeline.closing_table(done.reports))
+    if configuration.DEMO in config.parsing_task_config.release_years:
+        print(GENERATED_NOTE)
+    print(f"run directory: {paths.root}")
+
+
+def status(options: argparse.Namespace) -> None:
+    """Print how far a run has come, or which jobs still have work to do.
+
+    Raises:
+        PipelineError: the run's files are damaged, or a job whose work is asked for is running.
+    """
+    refuse_no_run(options)
+    _, config = read_configuration(options)
+    from services import pipeline, progress, run_directory
+
+    paths = run_directory.layout(options.run_dir.absolute(), config)
+    if options.status:
+        print(progress.progress_table(pipeline.progress(config, paths)))
+    else:
+        missing = pipeline.slices_to_submit(config, paths, config.tasks.enabled())
+        print(pipeline.total_of(config), *missing)
+
+
+def draw(options: argparse.Namespace) -> None:
+    """Draw the figures of a run again, from its files alone.
+
+    Raises:
+        PipelineError: the run's files are damaged, or a figure cannot be written.
+    """
+    refuse_no_run(options)
+    _, config = read_configuration(options)
+    from services import pipeline, plots, run_directory
+
+    paths = run_directory.layout(options.run_dir.absolute(), config)
+    drawn = plots.run(config, paths, pipeline.WHOLE)
+    print("\n".join(map(str, drawn)) or "there is nothing to draw yet")
+
+
+def refuse_no_run(options: argparse.Namespace) -> None:
+    """Raise ConfigError if --run-dir is not that of a run."""
+    if not (options.run_dir / "config.yaml").is_file():
+        msg = f"{options.run_dir}: expected a run's directory, found none; correct --run-dir"
+        raise ConfigError(msg)
 
 
 @contextmanager
@@ -210,6 +297,33 @@ def check_for_bumpnet(options: argparse.Namespace) -> int:
     return 0 if checked.accepted else FAILURE
 
 
+def act(options: argparse.Namespace) -> None:
+    """Do what the command line asks for.
+
+    Raises:
+        PipelineError: it cannot be done.
+    """
+    if options.dry_run:
+        from services.dry_run import dry_run
+
+        _, config = read_configuration(options)
+        print(dry_run(config))
+    elif options.fetch_only:
+        fetch(options)
+    elif options.plots_only:
+        draw(options)
+    elif options.merge_only:
+        merge(options)
+    elif options.inspect:
+        from services.inspect_file import inspect
+
+        print(inspect(options.inspect))
+    elif options.status or options.list_missing:
+        status(options)
+    else:
+        run(options)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
@@ -219,18 +333,16 @@ def main(arguments: list[str] | None = None) -> int:
         refuse_wrong_combinations(options)
         if options.bumpnet_check:
             return check_for_bumpnet(options)
-        if options.inspect:
-            from services.inspect_file import inspect
-
-            print(inspect(options.inspect))
-        else:
-            run(options)
+        act(options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILURE
+    except BrokenPipeError:
+        # What reads our output (head, less) has seen enough; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

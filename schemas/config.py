@@ -494,6 +494,8 @@ class Parsing(Block):
     """Files are grouped into chunks of about this size on disk: the unit of work and restart."""
     chunk_yield_threshold_bytes: Bytes = 64_000_000
     """Memory for events, in bytes: whatever is held beyond it is written out."""
+    parsed_format: Literal["rntuple", "ttree"] = "rntuple"
+    """How selected events are stored: an RNTuple is faster, older ROOT reads only the TTree."""
     max_failed_file_fraction: float = Field(0.0, ge=0, le=1)
     """Largest fraction of files that may fail before the run does."""
     keep_partial_files: bool = False
@@ -693,8 +695,8 @@ CombinationLabel = Annotated[str, AfterValidator(_names_combination)]
 class KnownResonance(Block):
     """A particle whose peak would hide what lies below or beside it, and what is done about it."""
 
-    name: str = Field(min_length=1)
-    """What tables call it."""
+    name: str = Field(pattern=r"^\S+$")
+    """What tables call it, without spaces."""
     mass_gev: PositiveGeV
     """Where its peak is, in GeV."""
     window_gev: WindowGeV
@@ -1243,6 +1245,7 @@ _WITHOUT_EFFECT = frozenset(
         "jobs_logs_path",
         "output_filename",
         "chunk_yield_threshold_bytes",
+        "parsed_format",
         "max_failed_file_fraction",
         "show_progress_bar",
         "parallel_processes",

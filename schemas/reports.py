@@ -317,6 +317,8 @@ class SliceReport(_Report):
     """What came out."""
     lost: Counts
     """What went in and did not come out."""
+    decided: Counts = {}
+    """What was decided for the whole run: the same in every slice, so never added up."""
     failures: tuple[str, ...] = ()
     """After parsing: why files failed, one sentence each."""
     populations: dict[Sample, dict[str, int]] = {}

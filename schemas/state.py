@@ -17,6 +17,8 @@ class State(StrEnum):
     MASS_CALCULATING = "MASS_CALCULATING"
     POST_PROCESSING = "POST_PROCESSING"
     HISTOGRAM_CREATION = "HISTOGRAM_CREATION"
+    MERGING = "MERGING"
+    """The jobs' histograms are added up."""
     WAITING = "WAITING"
     """A batch job has done what it can; other jobs have not."""
     COMPLETED = "COMPLETED"

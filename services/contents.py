@@ -6,13 +6,30 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from schemas.config import DEMO, Config, digest
-from schemas.inputs import Sample, Slice
+from schemas.inputs import Chunk, FileList, Sample, Slice
 from schemas.reports import ChunkReport, SliceReport
+from services.calculations.chunking import limit_files, make_chunks
 from services.calculations.spectra import Grid, Spectra, add_spectra
 from services.chunks import digest_of
-from services.run_directory import chunk_report, summed_spectra
+from services.run_directory import RunDirectory, chunk_report, summed_spectra
 from services.storage import reports
 from services.storage.arrays import read_spectra
+
+
+def listed_chunks(config: Config, paths: RunDirectory) -> tuple[Chunk, ...]:
+    """Return all chunks of the run, as its file list and its configuration cut them.
+
+    Raises:
+        DataError: there is no file list, or it is damaged.
+    """
+    parsing = config.parsing_task_config
+    listed = reports.read(paths.file_list, FileList).files
+    return make_chunks(limit_files(listed, parsing.max_files_to_process), parsing.chunk_input_bytes)
+
+
+def made_of(config: Config, stage: str, upstream: Sequence[SliceReport]) -> str:
+    """Return the digest of what a stage is made of: its configuration, and what it reads."""
+    return digest_of(digest(config, stage), [report.content for report in upstream])
 
 
 def sum_spectra(folder: Path, computed: Sequence[SliceReport], grid: Grid) -> dict[Sample, Spectra]:
@@ -53,7 +70,7 @@ def is_made_of(
     made: Sequence[SliceReport], upstream: Sequence[SliceReport], config: Config, stage: str
 ) -> bool:
     """Whether a stage was completed by this configuration, from what `upstream` tells of."""
-    inputs = digest_of(digest(config, stage), [report.content for report in upstream])
+    inputs = made_of(config, stage, upstream)
     return bool(made) and all(report.inputs == inputs for report in made)
 
 

@@ -31,17 +31,21 @@ def run(config: Config, paths: RunDirectory, part: Slice, _workers: Workers) -> 
     """
     started = time.monotonic()
     parsing = config.parsing_task_config
-    files: list[InputFile] = []
-    if DEMO in parsing.release_years:
-        files += _demo_files(paths, parsing.demo_events)
-    files += local.list_files(
-        parsing.local_files,
-        parsing.possible_data_tree_names,
-        None if parsing.local_sample == "auto" else Sample(parsing.local_sample),
-    )
-    if not parsing.combine_releases:
-        _refuse_mixture(files)
-    reports.write(paths.file_list, FileList(files=tuple(files)), part)
+    if part.total > 1 and paths.file_list.exists():
+        # All jobs of a run must see the same files.
+        files = list(reports.read(paths.file_list, FileList).files)
+    else:
+        files = []
+        if DEMO in parsing.release_years:
+            files += _demo_files(paths, parsing.demo_events)
+        files += local.list_files(
+            parsing.local_files,
+            parsing.possible_data_tree_names,
+            None if parsing.local_sample == "auto" else Sample(parsing.local_sample),
+        )
+        if not parsing.combine_releases:
+            _refuse_mixture(files)
+        reports.write(paths.file_list, FileList(files=tuple(files)), part)
     log.info("fetching: %d files listed in %s", len(files), paths.file_list)
     return SliceReport(
         stage="fetching",

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
-from schemas.config import Config, digest
-from schemas.errors import DataError
+from schemas.config import Config, digest, is_multiple
+from schemas.errors import ConfigError, DataError
 from schemas.inputs import Sample, Slice
 from schemas.labels import Channel, mass_histogram_name
+from schemas.plan import Plan
 from schemas.reports import HistogramReport, Output
 from services.calculations.binning import Axis
 from services.calculations.bumpnet import filled_range, judge
-from services.calculations.filling import Bins, Counts, Moments
+from services.calculations.filling import Bins, Counts, Moments, main_bins, unprocessed_bins
 from services.calculations.objects import Integers
 from services.contents import origin_note
 from services.run_directory import RunDirectory
 from services.storage import reports
 from services.storage.atomic import appearing
 from services.storage.histograms import LARGEST_EXACT, MassHistogram, write_histograms
+
+log = logging.getLogger(__name__)
 
 LICENCE = "CC0-1.0, as the open data it is made from"
 _SOFTWARE = ("bumphunt-pipeline", "numpy", "awkward", "uproot")
@@ -53,6 +58,14 @@ class Filled:
                 )
                 raise DataError(msg)
 
+    def entries(self) -> dict[str, int]:
+        """Return the entries in bins, by the label of the bins."""
+        total: dict[str, int] = {}
+        for name, counts in self.counts.items():
+            for axis, contents in zip(self.bins[name].axes, counts.of_axes, strict=True):
+                total[axis.label] = total.get(axis.label, 0) + int(contents.sum())
+        return total
+
 
 @dataclass
 class SampleHistograms:
@@ -64,6 +77,8 @@ class SampleHistograms:
     sources: set[str] = field(default_factory=set)
     inputs: list[Output] = field(default_factory=list)
     """The plan and the chunks that were read."""
+    stored: int = 0
+    """Masses that the reports of the chunks promise, over all channels."""
 
     def __iadd__(self, other: Self) -> Self:
         """Add what was counted of other chunks of the same sample."""
@@ -72,13 +87,44 @@ class SampleHistograms:
                 mine.counts[name] += counts
         self.sources |= other.sources
         self.inputs += other.inputs
+        self.stored += other.stored
         return self
+
+    def check_stored(self) -> None:
+        """Raise DataError unless there are as many masses as the chunks' reports promise."""
+        found = sum(counts.masses for counts in self.main.counts.values())
+        if found != self.stored:
+            msg = (
+                f"histograms of {self.sample}: the books do not balance: masses stored and read: "
+                f"{self.stored:,} against {found:,}"
+            )
+            raise DataError(msg)
 
     @property
     def remark(self) -> str:
         """What titles say of masses that are no collision data."""
         note = origin_note(self.sources, self.sample)
         return f" ({note})" if note else ""
+
+
+def prepare(config: Config, plan: Plan, sample: Sample) -> SampleHistograms:
+    """Return empty histograms of a sample; their edges come from plan and configuration alone."""
+    histograms = config.histogram_creation_task_config
+    for width in histograms.bin_width_gev if histograms.binning == "fixed" else ():
+        if not is_multiple(plan.bin_width_gev, width):
+            msg = (
+                f"histogram_creation_task_config.bin_width_gev: {width} does not divide the bin "
+                f"width of the plan that is read ({plan.bin_width_gev}); choose one that does"
+            )
+            raise ConfigError(msg)
+    everything = (
+        unprocessed_bins(plan, sample, histograms) if histograms.also_save_unprocessed else {}
+    )
+    return SampleHistograms(
+        sample=sample,
+        main=Filled.empty(main_bins(plan, sample, histograms)),
+        unprocessed=Filled.empty(everything),
+    )
 
 
 def write_sample(
@@ -122,11 +168,20 @@ def write_sample(
     ).check(sum(bins.planned for bins in made.main.bins.values()))
 
 
+def write_main(path: Path, config: Config, made: SampleHistograms) -> None:
+    """Write the histograms of one sample without copies for BumpNet, which are made of sums."""
+    writer = _Writer(config, made, copies=False)
+    content = writer.histograms(sorted({*made.main.bins, *made.unprocessed.bins}))
+    kind = config.histogram_creation_task_config.histogram_type
+    write_histograms(path, content, _about(config, made), kind)
+
+
 class _Writer:
     """Turns counts into named histograms, and keeps the books."""
 
-    def __init__(self, config: Config, made: SampleHistograms) -> None:
+    def __init__(self, config: Config, made: SampleHistograms, *, copies: bool = True) -> None:
         self._config = config.histogram_creation_task_config
+        self._copies = copies and self._config.use_bumpnet_naming
         self._made = made
         self.n_main = 0
         self.n_roi = 0
@@ -155,7 +210,7 @@ class _Writer:
             self.n_main += 1
             self.entries[axis.label] = self.entries.get(axis.label, 0) + int(contents.sum())
             yield self._histogram(channel, axis, contents, counts.whole)
-            if not self._config.use_bumpnet_naming:
+            if not self._copies:
                 continue
             first, stop = filled_range(contents, *stretch)
             reason = judge(contents[first:stop], self._config.bumpnet_acceptance).reason
@@ -186,6 +241,39 @@ class _Writer:
             sum_m2=moments.sum_m2,
             edges=axis.edges if axis.width is None else None,
         )
+
+
+def rounding_notes(config: Config, written: Sequence[HistogramReport]) -> tuple[str, ...]:
+    """Return, in a sentence, how many histograms the ROOT class does not hold exactly."""
+    rounded = sum(report.rounded for report in written)
+    if not rounded:
+        return ()
+    kind = config.histogram_creation_task_config.histogram_type
+    note = (
+        f"{rounded:,} histograms have bins of more than {LARGEST_EXACT[kind]:,} entries, which "
+        f"{kind} rounds; histogram_type: TH1D keeps them exact"
+    )
+    log.warning("histogram_creation: %s", note)
+    return (note,)
+
+
+def books(written: Sequence[HistogramReport]) -> dict[str, Any]:
+    """Return what the histograms of all samples were made of, what was made, and what was lost."""
+    return {
+        "taken": {
+            "channels": sum(report.channels for report in written),
+            "masses": sum(report.masses_in for report in written),
+        },
+        "made": {
+            "histograms": sum(report.histograms for report in written),
+            "ROI copies": sum(report.roi_copies for report in written),
+            "unprocessed": sum(report.unprocessed for report in written),
+        },
+        "lost": {
+            "overflow": sum(report.overflow for report in written),
+            "rejected for BumpNet": sum(len(report.rejected) for report in written),
+        },
+    }
 
 
 def _about(config: Config, made: SampleHistograms) -> str:

@@ -20,10 +20,10 @@ from services.calculations.kinematics import channel_masses
 from services.calculations.objects import add_counts, project_populations
 from services.calculations.spectra import Grid, SpectrumSum, add_spectra
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
+from services.contents import made_of
 from services.monitoring import peak_memory_bytes
 from services.run_directory import (
     RunDirectory,
-    arrays_folder,
     chunk_report,
     chunk_spectra,
     events_file,
@@ -31,9 +31,15 @@ from services.run_directory import (
     summed_spectra,
 )
 from services.storage import reports
-from services.storage.arrays import ArrayFolder, describe_arrays, read_spectra, write_spectra
+from services.storage.arrays import (
+    ArrayFolder,
+    describe_arrays,
+    read_spectra,
+    storing_arrays,
+    write_spectra,
+)
 from services.storage.atomic import appearing, require_space
-from services.storage.events import read_parsed
+from services.storage.parsed import read_parsed
 from services.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -51,9 +57,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         StorageError: the output cannot be written.
     """
     started = time.monotonic()
-    parsed = barriers.completed_slices(
-        paths.masses_input, "parsing", part, config.run_metadata.barrier_wait_seconds
-    )
+    parsed = barriers.parsed_slices(config, paths, part)
     barriers.judge_parsing(parsed, config)
     wanted = {sample: wanted_combinations(config, parsed, sample) for sample in Sample}
     tasks = [
@@ -81,7 +85,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         slice_index=part.index,
         slice_total=part.total,
         chunks=tuple(report.chunk for report in made),
-        inputs=digest_of(_settings(config), [report.content for report in parsed]),
+        inputs=made_of(config, "mass_calculating", parsed),
         content=digest_of([report.content for report in made]),
         kept=n_kept,
         seconds=time.monotonic() - started,
@@ -153,11 +157,7 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
     present = project_populations(source.populations, masses.final_state_objects)
     n_masses = sum(present[state] * len(found) for state, found in wanted.items())
     require_space(paths.masses, n_masses * np.dtype(np.float32).itemsize)
-    folder = arrays_folder(paths.masses, source.chunk)
-    with (
-        appearing(folder, part, folder=True) as temporary,
-        ArrayFolder(temporary) as arrays,
-    ):
+    with storing_arrays(paths.masses, source.chunk, part) as arrays:
         for objects in read_parsed(
             events_file(paths.masses_input, source.chunk),
             masses.objects_to_calculate,

@@ -12,7 +12,7 @@ from typing import Any
 
 from schemas.config import Config, Parsing, digest
 from schemas.errors import DataError
-from schemas.inputs import Chunk, FileList, InputFile, Slice
+from schemas.inputs import Chunk, InputFile, Slice
 from schemas.releases import load_layout
 from schemas.reports import (
     CutRow,
@@ -23,17 +23,19 @@ from schemas.reports import (
     SliceReport,
     add_cut_flows,
 )
-from services.barriers import judge_parsing
-from services.calculations.chunking import deal, limit_files, make_chunks
+from services.barriers import judge_parsing, parsing_digest
+from services.calculations.chunking import deal
 from services.calculations.objects import Events, add_counts, concatenate, populations
 from services.calculations.selection import select
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
+from services.contents import listed_chunks
 from services.monitoring import peak_memory_bytes
 from services.run_directory import RunDirectory, chunk_report, events_file, slice_report
 from services.selections import SourceSelection, describe, selection_of
 from services.storage import reports
 from services.storage.atomic import appearing, require_space
-from services.storage.events import ParsedWriter, open_events, parsed_writer
+from services.storage.events import open_events
+from services.storage.parsed import ParsedWriter, parsed_writer, writable_format
 from services.workers import Workers, tell_position
 
 log = logging.getLogger(__name__)
@@ -48,15 +50,13 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     """
     started = time.monotonic()
     parsing = config.parsing_task_config
-    listed = limit_files(
-        reports.read(paths.file_list, FileList).files, parsing.max_files_to_process
-    )
-    chunks = make_chunks(listed, parsing.chunk_input_bytes)
+    chunks = listed_chunks(config, paths)
     dealt = [chunks[i] for i in deal([chunk.size for chunk in chunks], part.total)[part.index - 1]]
-    log.info(
-        "parsing: %d files in %d chunks, %d of them here", len(listed), len(chunks), len(dealt)
-    )
+    n_files = sum(len(chunk.files) for chunk in chunks)
+    log.info("parsing: %d files in %d chunks, %d of them here", n_files, len(chunks), len(dealt))
     _announce(parsing, chunks)
+    if writable_format(parsing.parsed_format) != parsing.parsed_format:
+        log.warning("parsing: the installed uproot cannot write RNTuples; a TTree is written")
     settings = digest_of(digest(config, "parsing"), sorted(needed_types(config)))
     tasks = [
         ChunkTask(
@@ -85,7 +85,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         slice_index=part.index,
         slice_total=part.total,
         chunks=tuple(report.chunk for report in made),
-        inputs=digest_of(settings, [[c.name, len(c.files)] for c in chunks], part.total),
+        inputs=parsing_digest(config, chunks, part),
         content=digest_of([report.content for report in made]),
         kept=n_kept,
         seconds=time.monotonic() - started,
@@ -192,7 +192,12 @@ def parse_chunk(config: Config, folder: Path, part: Slice, task: ChunkTask) -> P
     require_space(folder, task.threshold_bytes)
     while True:
         try:
-            with appearing(path, part) as temporary, parsed_writer(temporary) as writer:
+            with (
+                appearing(path, part) as temporary,
+                parsed_writer(
+                    temporary, writable_format(config.parsing_task_config.parsed_format)
+                ) as writer,
+            ):
                 tally, outcomes = _parse_files(config, task, failed, writer)
             break
         except _FileLostError as lost:

@@ -3,44 +3,101 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from schemas.config import Config
-from schemas.errors import BarrierError, ConfigError
+from schemas.errors import BarrierError, ConfigError, DataError
 from schemas.inputs import Slice
 from schemas.reports import SliceReport
 from schemas.state import RunState, StageRecord, StageStatus, State
-from services import fetch, histograms, masses, parse, plots, post_processing
+from schemas.statistics import StageStatistics
+from services import barriers, fetch, histograms, masses, merge, parse, plots, post_processing
+from services.progress import Progress, progress_of_merge, progress_of_slices
 from services.run_directory import RunDirectory
 from services.storage import reports
 from services.storage.atomic import remove_leftovers
-from services.storage.locks import only_writer
+from services.storage.locks import is_held, only_writer
 from services.workers import Workers, available_cores
 
 log = logging.getLogger(__name__)
 
 Run = Callable[[Config, RunDirectory, Slice, Workers], SliceReport]
+# Returns the digest of what a stage of this run is made of; raises BarrierError where that is
+# not complete.
+Inputs = Callable[[Config, RunDirectory, Slice], str]
+
+
+# What concerns the run as a whole is logged and locked as if it were not cut.
+WHOLE = Slice()
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: `task` is what enables it, `state` the machine's state while it runs."""
+    """One stage: `task` is what enables it, `state` the machine's state while it runs.
+
+    Slices of it leave their reports in the folder `output` of the run; fetching has no slices.
+    """
 
     name: str
     task: str
     state: State
     run: Run
+    output: str = ""
+    inputs: Inputs | None = None
+
+    def folder(self, paths: RunDirectory) -> Path:
+        """Return where the reports of its slices lie."""
+        folder: Path = getattr(paths, self.output)
+        return folder
+
+    def unfinished(self, config: Config, paths: RunDirectory) -> tuple[int, ...]:
+        """Return which slices are missing or out of date: all, where their input is."""
+        total = total_of(config)
+        try:
+            expected = self.inputs(config, paths, Slice(1, total)) if self.inputs else None
+        except BarrierError:
+            return tuple(range(1, total + 1))
+        return barriers.unfinished_slices(self.folder(paths), total, expected)
 
 
 STAGES = (
     Stage("fetching", "parsing", State.FETCHING, fetch.run),
-    Stage("parsing", "parsing", State.PARSING, parse.run),
-    Stage("mass_calculating", "mass_calculating", State.MASS_CALCULATING, masses.run),
-    Stage("post_processing", "post_processing", State.POST_PROCESSING, post_processing.run),
-    Stage("histogram_creation", "histogram_creation", State.HISTOGRAM_CREATION, histograms.run),
+    Stage(
+        "parsing",
+        "parsing",
+        State.PARSING,
+        parse.run,
+        "parsed_data",
+        barriers.inputs_of_parsing,
+    ),
+    Stage(
+        "mass_calculating",
+        "mass_calculating",
+        State.MASS_CALCULATING,
+        masses.run,
+        "masses",
+        barriers.inputs_of_masses,
+    ),
+    Stage(
+        "post_processing",
+        "post_processing",
+        State.POST_PROCESSING,
+        post_processing.run,
+        "processed",
+        barriers.inputs_of_post_processing,
+    ),
+    Stage(
+        "histogram_creation",
+        "histogram_creation",
+        State.HISTOGRAM_CREATION,
+        histograms.run,
+        "histograms",
+        barriers.inputs_of_histograms,
+    ),
 )
 
 
@@ -48,7 +105,7 @@ STAGES = (
 class Done:
     """How a run ended: what its stages did, and what it waits for, if it does."""
 
-    reports: tuple[SliceReport, ...]
+    reports: tuple[SliceReport | StageStatistics, ...]
     waiting_for: str | None = None
 
 
@@ -66,30 +123,193 @@ def run(
     """
     enabled = config.tasks.enabled()
     if not waits:
-        metadata = config.run_metadata.model_copy(update={"barrier_wait_seconds": 0.0})
-        config = config.model_copy(update={"run_metadata": metadata})
+        config = _without_waiting(config)
     done: list[SliceReport] = []
-    with only_writer(paths.lock_file(part)), ExitStack() as stack:
+    with only_writer(paths.lock_file(part)), _Pools(config) as pools:
         _tidy(paths, part)
         machine = _Machine(paths, part, enabled)
-        pools: dict[int, Workers] = {}
-        for stage in STAGES:
-            if stage.task not in enabled:
-                continue
-            count = _worker_count(config, stage)
-            if count not in pools:
-                pools[count] = stack.enter_context(Workers(count))
+        for stage in _enabled_stages(config):
             try:
-                done.append(machine.walk(stage, config, pools[count]))
+                done.append(machine.walk(stage, config, part, pools.of(stage)))
             except BarrierError as error:
                 if part.total == 1 or waits:
                     raise
                 machine.wait(stage)
+                merge.write_statistics(paths, _folders(paths), part)
                 return Done(tuple(done), str(error))
+        if part.total == 1:
+            merge.aggregate_statistics(paths, _folders(paths), 1, None)
+        else:
+            merge.write_statistics(paths, _folders(paths), part)
         if draws and part.total == 1:
             machine.draw(config)
         machine.finish()
     return Done(tuple(done))
+
+
+def fetch_files(config: Config, paths: RunDirectory) -> None:
+    """List the run's input files, and do nothing else: what a node without network cannot do.
+
+    Raises:
+        PipelineError: they cannot be listed.
+    """
+    for stage in _enabled_stages(config):
+        if stage.run is fetch.run:
+            with Workers(1) as workers:
+                stage.run(config, paths, Slice(1, total_of(config)), workers)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is missing of a stage: the numbers of its slices."""
+
+    stage: str
+    slices: tuple[int, ...]
+    total: int
+
+    def __str__(self) -> str:
+        """Return for example `parsing: 2 of 7 slices: 3, 5`."""
+        numbers = ", ".join(map(str, self.slices))
+        return f"{self.stage}: {len(self.slices)} of {self.total} slices: {numbers}"
+
+
+def missing_work(config: Config, paths: RunDirectory) -> tuple[Work, ...]:
+    """Return what is missing before the run can be merged, in the order of the stages.
+
+    A slice whose input is not complete is missing too, whatever it has left.
+    """
+    config = _without_waiting(config)
+    works = [
+        Work(stage.name, stage.unfinished(config, paths), total_of(config))
+        for stage in _enabled_stages(config)
+        if stage.output
+    ]
+    return tuple(work for work in works if work.slices)
+
+
+def merge_run(config: Config, paths: RunDirectory, *, draws: bool = True) -> Done:
+    """Do what is missing, stage by stage, add up what the jobs counted, and `draw` the figures.
+
+    The jobs' own files are only read. Of a run of one job nothing needs to be added up.
+
+    Raises:
+        PipelineError: a stage failed, a job is still at work, or the files do not fit together.
+    """
+    config = _without_waiting(config)
+    total, enabled = total_of(config), config.tasks.enabled()
+    merged = None
+    with only_writer(paths.lock_file(WHOLE)), _Pools(config) as pools:
+        machine = _Machine(paths, WHOLE, enabled)
+        for stage in _enabled_stages(config):
+            _complete(stage, config, paths, machine, pools)
+        with machine.at(State.MERGING):
+            if total > 1 and STAGES[-1].task in enabled:
+                part = Slice(1, total)
+                expected = barriers.inputs_of_histograms(config, paths, part)
+                filled = barriers.completed_slices(
+                    paths.histograms, STAGES[-1].name, part, expected=expected
+                )
+                merged = merge.run(config, paths, filled)
+            statistics = merge.aggregate_statistics(paths, _folders(paths), total, merged)
+        if draws:
+            machine.draw(config)
+        machine.finish()
+    return Done(tuple(statistics.stages.values()))
+
+
+def _complete(
+    stage: Stage, config: Config, paths: RunDirectory, machine: _Machine, pools: _Pools
+) -> None:
+    """Do those slices of a stage that are missing; each under the lock that its job would hold."""
+    total = total_of(config)
+    if not stage.output:
+        if paths.file_list.exists():
+            machine.keep(stage)
+        else:
+            machine.walk(stage, config, Slice(1, total), pools.of(stage))
+        return
+    unfinished = stage.unfinished(config, paths)
+    if not unfinished:
+        machine.keep(stage)
+    for index in unfinished:
+        part = Slice(index, total)
+        with only_writer(paths.lock_file(part)) if total > 1 else nullcontext():
+            machine.walk(stage, config, part, pools.of(stage))
+    if stage.run is parse.run:
+        with machine.at(stage.state):
+            barriers.judge_parsing(
+                barriers.completed_slices(paths.parsed_data, stage.name, Slice(1, total)), config
+            )
+
+
+def progress(config: Config, paths: RunDirectory) -> tuple[Progress, ...]:
+    """Return, per stage, what has become of the slices: by reports, locks and states."""
+    config = _without_waiting(config)
+    total = total_of(config)
+    found = []
+    for stage in _enabled_stages(config):
+        if stage.output:
+            unfinished = stage.unfinished(config, paths)
+            found.append(progress_of_slices(paths, stage.name, total, unfinished))
+    is_complete = not any(stage.n_open for stage in found)
+    if total > 1:
+        found.append(progress_of_merge(paths, is_complete=is_complete))
+    return tuple(found)
+
+
+def slices_to_submit(config: Config, paths: RunDirectory, tasks: Collection[str]) -> list[int]:
+    """Return the numbers of the slices of which some of these tasks are missing.
+
+    Raises:
+        DataError: a job of the run is still at work.
+    """
+    total = total_of(config)
+    parts = [Slice(index, total) for index in range(1, total + 1)]
+    for part in dict.fromkeys([*parts, WHOLE]):
+        if is_held(paths.lock_file(part)):
+            msg = (
+                f"{paths.lock_file(part)}: a job of this run is still at work; wait for it, or "
+                "delete it, before submitting it again"
+            )
+            raise DataError(msg)
+    stages = [stage for stage in _enabled_stages(config) if stage.task in tasks and stage.output]
+    config = _without_waiting(config)
+    return sorted({index for stage in stages for index in stage.unfinished(config, paths)})
+
+
+def total_of(config: Config) -> int:
+    """Return into how many slices the run is cut."""
+    return config.run_metadata.total_batch_jobs or 1
+
+
+def _enabled_stages(config: Config) -> tuple[Stage, ...]:
+    enabled = config.tasks.enabled()
+    return tuple(stage for stage in STAGES if stage.task in enabled)
+
+
+def _folders(paths: RunDirectory) -> dict[str, Path]:
+    """Return where the reports of the stages lie."""
+    return {stage.name: stage.folder(paths) for stage in STAGES if stage.output}
+
+
+def _without_waiting(config: Config) -> Config:
+    metadata = config.run_metadata.model_copy(update={"barrier_wait_seconds": 0.0})
+    return config.model_copy(update={"run_metadata": metadata})
+
+
+class _Pools(ExitStack):
+    """Worker processes, one pool for each number of them that a stage asks for."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self._config = config
+        self._pools: dict[int, Workers] = {}
+
+    def of(self, stage: Stage) -> Workers:
+        count = _worker_count(self._config, stage)
+        if count not in self._pools:
+            self._pools[count] = self.enter_context(Workers(count))
+        return self._pools[count]
 
 
 def slice_of(config: Config) -> Slice:
@@ -123,21 +343,24 @@ class _Machine:
     def __init__(self, paths: RunDirectory, part: Slice, enabled: Sequence[str]) -> None:
         self._paths = paths
         self._part = part
+        before = _records(paths.state_file(part))
+        disabled = StageRecord(status=StageStatus.DISABLED)
+        # What an earlier call did, of the stages that this one does not do, is still so.
         self._stages = {
-            stage.name: StageRecord(
-                status=StageStatus.PENDING if stage.task in enabled else StageStatus.DISABLED
-            )
+            stage.name: StageRecord(status=StageStatus.PENDING)
+            if stage.task in enabled
+            else before.get(stage.name, disabled)
             for stage in STAGES
         }
         self._enter(State.IDLE)
 
-    def walk(self, stage: Stage, config: Config, workers: Workers) -> SliceReport:
+    def walk(self, stage: Stage, config: Config, part: Slice, workers: Workers) -> SliceReport:
         started = datetime.now(UTC)
         self._stages[stage.name] = StageRecord(status=StageStatus.RUNNING, started=started)
         self._enter(stage.state)
         log.info("%s starts", stage.name)
         try:
-            report = stage.run(config, self._paths, self._part, workers)
+            report = stage.run(config, self._paths, part, workers)
         except BaseException:
             self._end(stage, StageStatus.FAILED, started)
             self._enter(State.FAILED)
@@ -151,9 +374,21 @@ class _Machine:
             report.seconds,
             describe_counts(report.taken),
             describe_counts(report.made),
-            describe_counts(report.lost),
+            describe_counts(report.lost | report.decided),
         )
         return report
+
+    def keep(self, stage: Stage) -> None:
+        self._stages[stage.name] = StageRecord(status=StageStatus.DONE)
+
+    @contextmanager
+    def at(self, state: State) -> Iterator[None]:
+        self._enter(state)
+        try:
+            yield
+        except BaseException:
+            self._enter(State.FAILED)
+            raise
 
     def draw(self, config: Config) -> None:
         try:
@@ -181,12 +416,24 @@ class _Machine:
         reports.write(self._paths.state_file(self._part), record, self._part)
 
 
+def _records(state_file: Path) -> dict[str, StageRecord]:
+    """Return the stages of an earlier call; one that did not end was cut off."""
+    if not state_file.exists():
+        return {}
+    return {
+        name: record.model_copy(update={"status": StageStatus.FAILED})
+        if record.status is StageStatus.RUNNING
+        else record
+        for name, record in reports.read(state_file, RunState).stages.items()
+    }
+
+
 def describe_counts(counts: dict[str, int]) -> str:
     """Return counts for people: `8 files, 200,000 events`; what is zero is left out."""
     return ", ".join(f"{count:,} {unit}" for unit, count in counts.items() if count) or "nothing"
 
 
-def closing_table(done: Sequence[SliceReport]) -> str:
+def closing_table(done: Sequence[SliceReport | StageStatistics]) -> str:
     """Return the table that a run ends with: stage, seconds, in, out, lost; then the notes."""
     header = ("stage", "seconds", "in", "out", "lost")
     rows = [
@@ -195,7 +442,7 @@ def closing_table(done: Sequence[SliceReport]) -> str:
             f"{report.seconds:.1f}",
             describe_counts(report.taken),
             describe_counts(report.made),
-            describe_counts(report.lost),
+            describe_counts(report.lost | report.decided),
         )
         for report in done
     ]
@@ -203,7 +450,7 @@ def closing_table(done: Sequence[SliceReport]) -> str:
     return "\n".join([_aligned(header, rows), *notes])
 
 
-def cut_flow_table(done: Sequence[SliceReport]) -> str:
+def cut_flow_table(done: Sequence[SliceReport | StageStatistics]) -> str:
     """Return the cut flow of each source: cuts on events, and cuts that removed objects."""
     header = ("source", "step", "of", "before", "removed", "left")
     rows = [

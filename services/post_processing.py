@@ -30,11 +30,10 @@ from services.calculations.planning import make_plan
 from services.calculations.resonances import summarise
 from services.calculations.spectra import Cuts, Grid, count_classes
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
-from services.contents import sum_spectra
+from services.contents import made_of, sum_spectra
 from services.monitoring import peak_memory_bytes
 from services.run_directory import (
     RunDirectory,
-    arrays_folder,
     chunk_report,
     chunk_spectra,
     slice_report,
@@ -43,11 +42,11 @@ from services.storage import reports
 from services.storage.arrays import (
     ArrayFolder,
     describe_arrays,
-    list_arrays,
-    read_array,
+    open_arrays,
     read_spectra,
+    storing_arrays,
 )
-from services.storage.atomic import appearing, require_space, write_text
+from services.storage.atomic import require_space, write_text
 from services.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -63,12 +62,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     """
     started = time.monotonic()
     processing = config.post_processing_task_config
-    computed = barriers.completed_slices(
-        paths.processing_input,
-        "mass_calculating",
-        part,
-        config.run_metadata.barrier_wait_seconds,
-    )
+    computed = barriers.computed_slices(config, paths, part)
     spectra = sum_spectra(paths.processing_input, computed, Grid.of(processing))
     cuts, plan = make_plan(processing, spectra)
     reports.write(paths.plan_file, plan, part)
@@ -77,10 +71,8 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     tasks = []
     for chunk in barriers.dealt_chunks(computed, part):
         source = reports.read(chunk_report(paths.processing_input, chunk), MassReport)
-        of_chunk = {
-            name: cuts[source.sample][name]
-            for name in list_arrays(arrays_folder(paths.processing_input, chunk))
-        }
+        with open_arrays(paths.processing_input, chunk) as stored:
+            of_chunk = {name: cuts[source.sample][name] for name in stored.names}
         inputs = digest_of(settings, source.content, [[n, astuple(c)] for n, c in of_chunk.items()])
         threshold = config.parsing_task_config.chunk_yield_threshold_bytes
         tasks.append(ChunkTask(chunk, inputs, (source, of_chunk), threshold))
@@ -100,8 +92,10 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         slice_index=part.index,
         slice_total=part.total,
         chunks=tuple(report.chunk for report in made),
-        inputs=digest_of(settings, [report.content for report in computed]),
-        content=digest_of([report.content for report in made]),
+        inputs=made_of(config, "post_processing", computed),
+        content=digest_of(
+            reports.describe(paths.plan_file).sha256, [report.content for report in made]
+        ),
         kept=n_kept,
         seconds=time.monotonic() - started,
         peak_memory_bytes=max((report.peak_memory_bytes for report in made), default=0),
@@ -112,8 +106,8 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
             "below resonances": total.floor,
             "in vetoes": total.veto,
             "turn-on": total.turn_on,
-            "channels dropped": len(dropped),
         },
+        decided={"channels dropped": len(dropped)},
         notes=resonance_notes(processing, plan),
     )
     reports.write(slice_report(paths.processed, part), summary, part)
@@ -177,25 +171,24 @@ def split_chunk(
     source, cuts = task.source
     grid = Grid.of(config.post_processing_task_config)
     threshold = task.threshold_bytes
-    read_from = arrays_folder(paths.processing_input, source.chunk)
     counted = read_spectra(chunk_spectra(paths.processing_input, source.chunk), grid)
-    names = list_arrays(read_from)
-    if names != counted.channels:
-        stray = sorted({*names} ^ {*counted.channels})
-        msg = (
-            f"{read_from}: expected one array for each channel of the chunk's spectra, found "
-            f"{stray[0]} in only one of both; make the masses again"
-        )
-        raise DataError(msg)
     total = ClassCounts()
     require_space(paths.processed, source.output.size)
     with (
-        appearing(arrays_folder(paths.processed, source.chunk), part, folder=True) as temporary,
-        ArrayFolder(temporary) as arrays,
+        open_arrays(paths.processing_input, source.chunk) as stored,
+        storing_arrays(paths.processed, source.chunk, part) as arrays,
     ):
+        names = stored.names
+        if names != counted.channels:
+            stray = sorted({*names} ^ {*counted.channels})
+            msg = (
+                f"{paths.processing_input}: expected of {source.chunk} one array for each channel "
+                f"of its spectra, found {stray[0]} in only one of both; make the masses again"
+            )
+            raise DataError(msg)
         for position, name in enumerate(names):
             found = ClassCounts()
-            for masses in read_array(read_from, name, threshold):
+            for masses in stored.read(name, threshold):
                 found += _split(name, masses, cuts[name], grid, arrays)
                 if arrays.held_bytes >= threshold:
                     arrays.flush()

@@ -67,6 +67,28 @@ class RunDirectory:
         of_state = "" if final_state is None else f"_{final_state}"
         return self.histograms / f"{name.stem}{of_state}{sample.suffix}{name.suffix}"
 
+    def batch_counts(self, part: Slice, sample: Sample) -> Path:
+        """Return the file of what a batch job counted of a sample, exact and additive."""
+        return self.histograms / f"batch_{part.index}{sample.suffix}.npz"
+
+    def batch_histograms(self, part: Slice, sample: Sample) -> Path:
+        """Return the ROOT file of what a batch job counted of a sample."""
+        return self.histograms / f"batch_{part.index}{sample.suffix}.root"
+
+    @property
+    def merge_report(self) -> Path:
+        """What was merged from the histograms of all batch jobs."""
+        return self.histograms / "merged.json"
+
+    def statistics_file(self, part: Slice) -> Path:
+        """Return the sums of what a batch job did, by stage."""
+        return self.logs / f"batch_{part.index}_stats.json"
+
+    @property
+    def aggregated_statistics(self) -> Path:
+        """The sums of what all jobs did, by stage."""
+        return self.logs / "aggregated_stats.json"
+
 
 def _of_batch(part: Slice) -> str:
     return f"_batch{part.index}" if part.total > 1 else ""
@@ -240,7 +262,9 @@ def newest_unfinished(config: Config) -> Path:
     runs = sorted((match[1], int(match[2] or 1), match[0]) for match in matches if match)
     for *_, folder in reversed(runs):
         root = base / folder
-        states = list((root / "logs").glob("state*.json"))
+        logs = root / "logs"
+        # Jobs may have ended before the whole was complete: where they were merged, that counts.
+        states = [*logs.glob("state.json")] or [*logs.glob("state_batch*.json")]
         if not states or any(
             reports.read(path, RunState).state is not State.COMPLETED for path in states
         ):

@@ -1,22 +1,27 @@
-"""Mass arrays (.npy, one per channel) and sums of spectra (.npz)."""
+"""Mass arrays (.npy, one per channel; in batch jobs one .npz per chunk) and sums of spectra."""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
+import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from tokenize import TokenError
 from types import TracebackType
-from typing import BinaryIO, Self
-from zipfile import BadZipFile
+from typing import IO, BinaryIO, Protocol, Self
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 
 from schemas.errors import DataError
+from schemas.inputs import Slice
 from schemas.reports import Output
 from services.calculations.objects import Array
 from services.calculations.spectra import Grid, Spectra
-from services.storage.atomic import storage_errors
+from services.storage.atomic import appearing, remove, storage_errors
 
 _TYPE = np.dtype("<f4")
 # Rounded down, a block is this many masses: enough that reading it costs more than asking for it.
@@ -37,6 +42,7 @@ class ArrayFolder:
         self._held: dict[str, list[Array]] = {}
         self._lengths: dict[str, int] = {}
         self._digests: dict[str, hashlib._Hash] = {}
+        self._made: set[Path] = set()
         self.held_bytes = 0
 
     def __enter__(self) -> Self:
@@ -68,18 +74,22 @@ class ArrayFolder:
     def _write(self, name: str, masses: Array) -> None:
         path = self._folder / f"{name}.npy"
         is_new = name not in self._lengths
-        length = self._lengths.get(name, 0) + len(masses)
-        if is_new:
+        if path.parent not in self._made:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._digests[name] = hashlib.sha256()
-        data = np.ascontiguousarray(masses)
+            self._made.add(path.parent)
+        data = self._note(name, masses)
         with path.open("wb" if is_new else "r+b") as file:
             # The header has room for a growing length, so it can be written again in place.
-            _write_header(file, length)
+            _write_header(file, self._lengths[name])
             file.seek(0, 2)
             file.write(data.data)
-        self._digests[name].update(data.data)
-        self._lengths[name] = length
+
+    def _note(self, name: str, masses: Array) -> Array:
+        """Take masses into the description of the whole, and return them as they are stored."""
+        data = np.ascontiguousarray(masses)
+        self._digests.setdefault(name, hashlib.sha256()).update(data.data)
+        self._lengths[name] = self._lengths.get(name, 0) + len(masses)
+        return data
 
     def lengths(self) -> dict[str, int]:
         """Return the number of masses written per array."""
@@ -91,6 +101,90 @@ class ArrayFolder:
         return _describe(name, self._lengths, contents)
 
 
+class ArrayArchive(ArrayFolder):
+    """Writes the same arrays as members of one file: an uncompressed zip, numpy's .npz.
+
+    What `flush` takes out of memory lies in a temporary folder of this machine until the end. The
+    same masses are the same bytes, however often that was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._path = path
+        self._spilled: TemporaryDirectory[str] | None = None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write the file, unless the work failed."""
+        try:
+            if kind is None:
+                self._write_archive()
+        finally:
+            if self._spilled:
+                self._spilled.cleanup()
+
+    def flush(self) -> None:
+        """Move what is held out of memory."""
+        if self._spilled is None:
+            self._spilled = TemporaryDirectory(prefix="mass-arrays-")
+            self._folder = Path(self._spilled.name)
+        super().flush()
+
+    def _write_archive(self) -> None:
+        if self._spilled:
+            self.flush()
+        # Stored members need no closing compression: the file is whole when the list is written.
+        with ZipFile(self._path, "w") as archive:
+            for name in sorted({*self._lengths, *self._held}):
+                # Without a date, so that the same arrays are the same bytes.
+                info = ZipInfo(f"{name}.npy")
+                if not self._spilled:
+                    data = self._note(name, np.concatenate(self._held.pop(name)))
+                info.file_size = self._lengths[name] * _TYPE.itemsize + _HEADER_ROOM
+                with archive.open(info, "w") as member:
+                    if self._spilled:
+                        with (self._folder / info.filename).open("rb") as file:
+                            shutil.copyfileobj(file, member, _BLOCK_BYTES)
+                    else:
+                        _write_header(member, len(data))
+                        member.write(data.data)
+        self.held_bytes = 0
+
+
+# The size of a member decides its form in the zip; a header takes less than this.
+_HEADER_ROOM = 256
+
+
+@contextmanager
+def storing_arrays(folder: Path, chunk: str, part: Slice) -> Iterator[ArrayFolder]:
+    """Yield a writer of a chunk's arrays, which appear whole at the end.
+
+    In batch jobs they are one file: shared file systems do not survive a million small ones.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
+    as_folder, as_file = folder / chunk, _archive(folder, chunk)
+    is_batch = part.total > 1
+    path, other_form = (as_file, as_folder) if is_batch else (as_folder, as_file)
+    writer = ArrayArchive if is_batch else ArrayFolder
+    with storage_errors(other_form):
+        remove(other_form)
+    with (
+        appearing(path, part, folder=not is_batch) as temporary,
+        writer(temporary) as arrays,
+    ):
+        yield arrays
+
+
+def _archive(folder: Path, chunk: str) -> Path:
+    return folder / f"{chunk}.npz"
+
+
 def _describe(name: str, lengths: Mapping[str, int], contents: Mapping[str, str]) -> Output:
     total = hashlib.sha256()
     for array in sorted(lengths):
@@ -100,28 +194,156 @@ def _describe(name: str, lengths: Mapping[str, int], contents: Mapping[str, str]
 
 
 def describe_arrays(folder: Path, chunk: str) -> Output:
-    """Return what `ArrayFolder.output` gave when it wrote a chunk's arrays, from the files.
+    """Return what `output` of the writer gave for a chunk's arrays, from the files.
 
     Raises:
-        DataError: an array is damaged.
+        DataError: an array is damaged, or there are none.
         StorageError: an array cannot be read.
     """
     lengths: dict[str, int] = {}
     contents: dict[str, str] = {}
-    for array in list_arrays(folder / chunk):
-        digest = hashlib.sha256()
-        lengths[array] = 0
-        for masses in read_array(folder / chunk, array, _BLOCK_BYTES):
-            digest.update(masses.data)
-            lengths[array] += len(masses)
-        contents[array] = digest.hexdigest()
+    with open_arrays(folder, chunk) as arrays:
+        for array in arrays.names:
+            digest = hashlib.sha256()
+            lengths[array] = 0
+            for masses in arrays.read(array, _BLOCK_BYTES):
+                digest.update(masses.data)
+                lengths[array] += len(masses)
+            contents[array] = digest.hexdigest()
     return _describe(chunk, lengths, contents)
 
 
-def _write_header(file: BinaryIO, length: int) -> None:
-    np.lib.format.write_array_header_1_0(
-        file, {"descr": _TYPE.str, "fortran_order": False, "shape": (length,)}
-    )
+class Arrays(Protocol):
+    """The arrays of a chunk, in whatever form they are stored."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the arrays, sorted."""
+
+    def read(self, name: str, n_bytes: int) -> Iterator[Array]:
+        """Yield an array in pieces of about `n_bytes`; nothing if there is no such array."""
+
+
+@contextmanager
+def open_arrays(folder: Path, chunk: str) -> Iterator[Arrays]:
+    """Yield what reads a chunk's arrays, of a single job or of a batch job.
+
+    Raises:
+        DataError: there are none, or they are damaged.
+        StorageError: they cannot be read.
+    """
+    path = _archive(folder, chunk)
+    if not path.exists():
+        if not (folder / chunk).is_dir():
+            msg = (
+                f"{folder}: expected the arrays of {chunk} ({chunk}/ or {path.name}), found none; "
+                "run the stage that makes them"
+            )
+            raise DataError(msg)
+        yield _ArraysInFolder(folder / chunk)
+        return
+    with storage_errors(path, "read"):
+        file = path.open("rb")
+    with file:
+        yield _ArraysInFile(path, file)
+
+
+class _ArraysInFolder:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.names = list_arrays(folder)
+
+    def read(self, name: str, n_bytes: int) -> Iterator[Array]:
+        return read_array(self._folder, name, n_bytes)
+
+
+# What reading damaged bytes raises, in zip files and in headers of arrays.
+_DAMAGE = (
+    BadZipFile,
+    EOFError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    TokenError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
+@contextmanager
+def _noticing_damage(path: Path, name: str) -> Iterator[None]:
+    try:
+        with storage_errors(path, "read"):
+            yield
+    except _DAMAGE as error:
+        msg = f"{path}: expected {name}, found damage ({error}); make it again"
+        raise DataError(msg) from error
+
+
+class _ArraysInFile:
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path = path
+        with _noticing_damage(path, "a whole archive of float32 masses"):
+            # The list of members is read here, once for all of them.
+            self._zip = ZipFile(file)
+            self._members = {
+                info.filename.removesuffix(".npy"): info for info in self._zip.infolist()
+            }
+        self.names = tuple(sorted(self._members))
+
+    def read(self, name: str, n_bytes: int) -> Iterator[Array]:
+        member = self._members.get(name)
+        if member is None:
+            return
+        block = max(_SMALLEST_BLOCK, n_bytes // _TYPE.itemsize)
+        what = f"in {name} a whole array of float32 masses"
+        with _noticing_damage(self._path, what):
+            file = self._zip.open(member)
+        with file:
+            with _noticing_damage(self._path, what):
+                left = _read_header(file, member.file_size)
+            while left:
+                with _noticing_damage(self._path, what):
+                    n_masses = min(block, left)
+                    # At its end the library compares the checksum.
+                    masses = np.frombuffer(file.read(n_masses * _TYPE.itemsize), dtype=_TYPE)
+                    if len(masses) != n_masses:
+                        raise EOFError
+                left -= n_masses
+                yield masses
+
+
+def _read_header(file: IO[bytes], file_size: int) -> int:
+    """Return how many masses an array has, by its header and by its size.
+
+    Raises:
+        ValueError: these differ, or it is an array of something else.
+    """
+    version = np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    length = (file_size - file.tell()) // _TYPE.itemsize
+    if version != (1, 0) or dtype != _TYPE or shape != (length,):
+        msg = f"an array of shape {shape} and type {dtype}"
+        raise ValueError(msg)
+    return length
+
+
+def _write_header(file: IO[bytes], length: int) -> None:
+    """Write what `numpy.save` does for an array of masses; always as long, whatever the length."""
+    file.write(_HEADER % f"({length},), }}".ljust(_SHAPE_ROOM).encode())
+
+
+# Format version 1.0: magic, length of the text, and the text, in 128 bytes. numpy's own writer
+# makes the same bytes, but thinks about every type that there is.
+_HEADER_SIZE = 128
+_HEADER_START = b"\x93NUMPY\x01\x00" + struct.pack("<H", _HEADER_SIZE - 10)
+_HEADER_TEXT = f"{{'descr': '{_TYPE.str}', 'fortran_order': False, 'shape': ".encode()
+_SHAPE_ROOM = _HEADER_SIZE - len(_HEADER_START) - len(_HEADER_TEXT) - 1
+_HEADER = _HEADER_START + _HEADER_TEXT + b"%s\n"
 
 
 def list_arrays(folder: Path) -> tuple[str, ...]:
@@ -146,15 +368,10 @@ def read_array(folder: Path, name: str, n_bytes: int) -> Iterator[Array]:
         return
     with storage_errors(path, "read"), path.open("rb") as file:
         try:
-            version = np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            left = (path.stat().st_size - file.tell()) // _TYPE.itemsize
-            is_sound = version == (1, 0) and dtype == _TYPE and shape == (left,)
-        except (ValueError, SyntaxError, TokenError):
-            is_sound = False
-        if not is_sound:
+            left = _read_header(file, path.stat().st_size)
+        except (ValueError, SyntaxError, TokenError) as error:
             msg = f"{path}: expected a whole array of float32 masses, found damage; make it again"
-            raise DataError(msg)
+            raise DataError(msg) from error
         while left:
             masses = np.fromfile(file, dtype=_TYPE, count=min(block, left))
             left -= len(masses)

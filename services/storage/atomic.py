@@ -34,7 +34,8 @@ def temporary_name(path: Path, part: Slice) -> Path:
     return path.with_name(f"{path.name}{_TEMPORARY}{part}")
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -53,17 +54,17 @@ def appearing(path: Path, part: Slice, *, folder: bool = False) -> Iterator[Path
     temporary = temporary_name(path, part)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(temporary)
+        remove(temporary)
         if folder:
             temporary.mkdir()
         try:
             yield temporary
             if folder and path.exists():
                 # os.replace does not replace a folder that has files in it.
-                _remove(path)
+                remove(path)
             os.replace(temporary, path)  # noqa: PTH105 - the atomic call, by its usual name
         except BaseException:
-            _remove(temporary)
+            remove(temporary)
             raise
 
 
@@ -86,7 +87,7 @@ def remove_leftovers(folder: Path, part: Slice) -> tuple[Path, ...]:
     found = tuple(sorted(folder.glob(f"*{_TEMPORARY}{part}")))
     for path in found:
         with storage_errors(path, "removed"):
-            _remove(path)
+            remove(path)
     return found
 
 

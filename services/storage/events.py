@@ -1,25 +1,22 @@
-"""Events in ROOT files: input of any layout -> Events in GeV; selected events <-> parsed_data."""
+"""Events in ROOT files: input of any layout -> Events in GeV."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import awkward as ak
 import numpy as np
 import uproot
 
 from schemas.errors import DataError, StorageError
-from schemas.particles import BY_LETTER, PARTICLES
 from schemas.releases import Discriminant, Layout
 from services.calculations.btagging import is_computed
-from services.calculations.objects import B_TAG, KINEMATICS, Events, Objects, offsets_of
+from services.calculations.objects import B_TAG, Events, Objects
 from services.storage.branches import NO_EXTRAS, Extras, FileBranches
-from services.storage.unpacking import Columns, flat, float32, unpack_objects, unpack_scores
+from services.storage.unpacking import Columns, unpack_objects, unpack_scores
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +27,7 @@ _IDENTITY = {"run": np.uint32, "lumi": np.uint32, "event": np.uint64}
 
 
 @contextmanager
-def _data_errors(url: str) -> Iterator[None]:
+def data_errors(url: str) -> Iterator[None]:
     """Turn whatever a broken file makes the reading library raise into a DataError.
 
     The library parses untrusted bytes, and damage at an unlucky place has been seen to raise
@@ -83,7 +80,7 @@ class EventFile:
 
     def events_within(self, n_bytes: int) -> int:
         """Return how many events, at least 1, take about so many bytes of memory."""
-        return _events_within(self._tree, self._branches, n_bytes)
+        return events_within_bytes(self._tree, self._branches, n_bytes)
 
     def read(self, start: int, stop: int) -> Events:
         """Return the events `start .. stop - 1` with energies in GeV.
@@ -91,7 +88,7 @@ class EventFile:
         Raises:
             DataError: the range cannot be read, or its branches do not fit together.
         """
-        with _data_errors(self._url):
+        with data_errors(self._url):
             columns = self._fetch(self._branches, start, stop)
             identity = {
                 name: columns.per_event(self._found.identity[name]).astype(dtype)
@@ -142,7 +139,7 @@ _SEARCH_STEP = 100_000
 _SMALLEST_VALUE = 4
 
 
-def _events_within(tree: Any, branches: Collection[str], n_bytes: int) -> int:
+def events_within_bytes(tree: Any, branches: Collection[str], n_bytes: int) -> int:
     """Return how many events, at least 1, of these branches take about so many bytes of memory."""
     if not tree.num_entries:
         return 1
@@ -187,10 +184,10 @@ def open_events(
     Raises:
         DataError: not ROOT, no such tree, a required branch is missing.
     """
-    with _data_errors(url):
+    with data_errors(url):
         file = uproot.open(url)
     with file:
-        with _data_errors(url):
+        with data_errors(url):
             there = {name.partition(";")[0] for name in file.keys(recursive=False)}
             wanted = [*more_trees, *layout.trees]
             tree_name = next((name for name in wanted if name in there), None)
@@ -219,7 +216,7 @@ def list_trees(url: str) -> dict[str, TreeContent]:
     Raises:
         DataError: the file cannot be read.
     """
-    with _data_errors(url), uproot.open(url) as file:
+    with data_errors(url), uproot.open(url) as file:
         classes = file.classnames(recursive=False)
         names = [name for name, kind in classes.items() if kind in _TREE_CLASSES]
         found = {name.partition(";")[0]: file[name] for name in reversed(names)}
@@ -232,89 +229,3 @@ def list_trees(url: str) -> dict[str, TreeContent]:
 
 
 _TREE_CLASSES = {"TTree": "TTree", "ROOT::RNTuple": "RNTuple"}
-
-
-def _nothing(n_events: int) -> Objects:
-    """Return events without an object of a type."""
-    empty = np.zeros(0, dtype=np.float32)
-    return Objects(np.zeros(n_events + 1, dtype=np.int64), dict.fromkeys(KINEMATICS, empty))
-
-
-def _record(objects: Objects) -> ak.Array:
-    content = ak.contents.RecordArray(
-        [ak.contents.NumpyArray(np.ascontiguousarray(objects.columns[q])) for q in KINEMATICS],
-        list(KINEMATICS),
-        length=objects.n_objects,
-    )
-    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(objects.offsets), content))
-
-
-class ParsedWriter:
-    """Writes selected events, range by range, to one file of parsed_data."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = uproot.recreate(path, compression=_COMPRESSION)
-        types: dict[str, Any] = dict(_IDENTITY)
-        types |= {particle.name: _record(_nothing(0)).type.content for particle in PARTICLES}
-        self._tree = self._file.mktree(PARSED_TREE, types)
-
-    def write(self, events: Events) -> None:
-        """Append events; types that they do not have are empty."""
-        none = _nothing(len(events))
-        columns: dict[str, Any] = {name: getattr(events, name) for name in _IDENTITY}
-        for particle in PARTICLES:
-            columns[particle.name] = _record(events.objects.get(particle.name, none))
-        self._tree.extend(columns)
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._file.close()
-
-
-@contextmanager
-def parsed_writer(path: Path) -> Iterator[ParsedWriter]:
-    """Open a new file of parsed_data: tree `events`, n{Type}, {Type}_pt/eta/phi/mass in GeV."""
-    writer = ParsedWriter(path)
-    try:
-        yield writer
-    finally:
-        writer.close()
-
-
-def read_parsed(
-    path: Path, types: Collection[str], only_counted: Collection[str], n_bytes: int
-) -> Iterator[Mapping[str, Objects]]:
-    """Yield the objects of a file of parsed_data, by letter, in ranges of about `n_bytes`.
-
-    Types in `only_counted` come without columns.
-
-    Raises:
-        DataError: the file is missing, damaged, or not of parsed_data.
-    """
-    url = str(path)
-    branches = [f"{name}_{quantity}" for name in types for quantity in KINEMATICS]
-    counters = [f"n{name}" for name in only_counted]
-    with _data_errors(url), uproot.open(url) as file:
-        tree = file[PARSED_TREE]
-        step = _events_within(tree, branches + counters, n_bytes)
-        for start in range(0, tree.num_entries, step):
-            stop = min(start + step, tree.num_entries)
-            columns = tree.arrays(
-                branches + counters, entry_start=start, entry_stop=stop, library="ak"
-            )
-            yield _parsed_objects(columns, types, only_counted)
-
-
-def _parsed_objects(
-    columns: ak.Array, types: Collection[str], only_counted: Collection[str]
-) -> dict[str, Objects]:
-    found = {}
-    for letter, particle in BY_LETTER.items():
-        if particle.name in types:
-            offsets, _ = flat(columns[f"{particle.name}_pt"])
-            values = {q: float32(flat(columns[f"{particle.name}_{q}"])[1]) for q in KINEMATICS}
-            found[letter] = Objects(offsets, values)
-        elif particle.name in only_counted:
-            counts = ak.to_numpy(columns[f"n{particle.name}"])
-            found[letter] = Objects(offsets_of(counts), {})
-    return found

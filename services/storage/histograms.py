@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import uproot
@@ -136,3 +137,55 @@ def read_contents(path: Path) -> Iterator[tuple[str, Array]]:
 
 # TH1F, TH1D, ...; a TProfile is none, and TH1K is no histogram of bins.
 _TH1 = re.compile(r"TH1[CSILFD]")
+
+
+def first_difference(files: Iterable[Path], other: Path, without_prefix: str) -> str | None:
+    """Return, in words, where some files together differ from another one; None if nowhere.
+
+    Compared are keys, edges, contents and entries of the histograms; those of the files whose key
+    has a certain prefix are left out.
+
+    Raises:
+        DataError: a file is missing, is not ROOT, or is damaged.
+    """
+    theirs = _open(other)
+    with theirs:
+        missing = {key for key, kind in _histogram_keys(theirs)}
+        for path in files:
+            with _open(path) as ours:
+                for key, kind in _histogram_keys(ours):
+                    if key.startswith(without_prefix):
+                        continue
+                    if key not in missing:
+                        return f"{key}, which it has not"
+                    missing.discard(key)
+                    found = _difference(ours[key], theirs[key], kind)
+                    if found:
+                        return f"{key} with other {found}"
+    return f"no {min(missing)}" if missing else None
+
+
+def _open(path: Path) -> Any:
+    try:
+        return uproot.open(path)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        msg = f"{path}: expected a ROOT file of histograms, found {reason}; make it again"
+        raise DataError(msg) from error
+
+
+def _histogram_keys(file: Any) -> list[tuple[str, str]]:
+    return [item for item in file.classnames(cycle=False).items() if _TH1.fullmatch(item[1])]
+
+
+def _difference(ours: Any, theirs: Any, kind: str) -> str | None:
+    if not np.array_equal(ours.axis().edges(), theirs.axis().edges()):
+        return "edges"
+    if ours.member("fEntries") != theirs.member("fEntries"):
+        return "entries"
+    left, right = ours.values(flow=True), theirs.values(flow=True)
+    # Where the class cannot hold a number exactly, the order of adding shows in the last digits.
+    exact = left <= LARGEST_EXACT.get(kind, 0)
+    if not np.array_equal(left[exact], right[exact]) or not np.allclose(left, right, rtol=1e-6):
+        return "contents"
+    return None

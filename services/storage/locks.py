@@ -109,6 +109,12 @@ def only_writer(path: Path, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> Ite
             path.unlink(missing_ok=True)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a live process holds the lock at `path`, as far as this host can tell."""
+    holder = _holder(path)
+    return holder is not None and not holder.is_gone() and _age(path) < STALE_SECONDS
+
+
 def _create(path: Path, holder: Holder) -> bool:
     try:
         # The one way of making a file that fails where it exists, on network file systems too.

@@ -151,7 +151,7 @@ def test_the_lock_is_given_back(finished: tuple[RunDirectory, Done, Watched]) ->
     assert not finished[0].lock_file(Slice()).exists()
 
 
-def test_disabled_stages_are_stepped_over(tmp_path: Path) -> None:
+def test_disabled_stages_are_stepped_over_and_keep_what_was_said_of_them(tmp_path: Path) -> None:
     run(prepare(tmp_path))
     only = {f"do_{task}": task == "post_processing" for task in ("parsing", *STAGES[2:])}
     prepared = prepare(tmp_path, tasks=only)
@@ -159,7 +159,16 @@ def test_disabled_stages_are_stepped_over(tmp_path: Path) -> None:
     assert [report.stage for report in done.reports] == ["post_processing"]
     state = state_of(prepared[1], Slice())
     assert state.state is State.COMPLETED
-    assert statuses(state) == dict.fromkeys(STAGES, "disabled") | {"post_processing": "done"}
+    assert statuses(state) == dict.fromkeys(STAGES, "done")
+
+
+def test_stages_that_were_never_enabled_are_disabled(tmp_path: Path) -> None:
+    only = {f"do_{task}": task == "parsing" for task in ("parsing", *STAGES[2:])}
+    prepared = prepare(tmp_path, tasks=only)
+    run(prepared)
+    parsed = dict.fromkeys(("fetching", "parsing"), "done")
+    state = state_of(prepared[1], Slice())
+    assert statuses(state) == dict.fromkeys(STAGES, "disabled") | parsed
 
 
 # Failing

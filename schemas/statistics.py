@@ -1,0 +1,98 @@
+"""What jobs did, as numbers that add up exactly: batch_{i}_stats.json, aggregated_stats.json."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.inputs import Sample
+from schemas.reports import Counts, CutRow, SliceReport, add_cut_flows
+
+
+def _added(one: Counts, other: Counts) -> Counts:
+    units = dict.fromkeys([*one, *other])
+    return {unit: one.get(unit, 0) + other.get(unit, 0) for unit in units}
+
+
+class StageStatistics(BaseModel):
+    """What one stage did, in one job or in all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    stage: str
+    slices: int = 1
+    """How many jobs are added up here."""
+    chunks: int
+    kept: int
+    """How many of the chunks had been made before."""
+    seconds: float
+    """Of all jobs together."""
+    peak_memory_bytes: int
+    """Of the process that took most."""
+    taken: Counts
+    made: Counts
+    lost: Counts
+    decided: Counts
+    """Of the whole run, as every job found it."""
+    populations: dict[Sample, dict[str, int]]
+    cut_flows: dict[str, tuple[CutRow, ...]]
+    failures: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, report: SliceReport) -> StageStatistics:
+        """Return the numbers of one job."""
+        return cls(
+            stage=report.stage,
+            chunks=len(report.chunks),
+            kept=report.kept,
+            seconds=report.seconds,
+            peak_memory_bytes=report.peak_memory_bytes,
+            taken=report.taken,
+            made=report.made,
+            lost=report.lost,
+            decided=report.decided,
+            populations=report.populations,
+            cut_flows=report.cut_flows,
+            failures=report.failures,
+            notes=report.notes,
+        )
+
+    def __add__(self, other: StageStatistics) -> StageStatistics:
+        """Add the numbers of other jobs."""
+        samples = dict.fromkeys([*self.populations, *other.populations])
+        sources = dict.fromkeys([*self.cut_flows, *other.cut_flows])
+        return StageStatistics(
+            stage=self.stage,
+            slices=self.slices + other.slices,
+            chunks=self.chunks + other.chunks,
+            kept=self.kept + other.kept,
+            seconds=self.seconds + other.seconds,
+            peak_memory_bytes=max(self.peak_memory_bytes, other.peak_memory_bytes),
+            taken=_added(self.taken, other.taken),
+            made=_added(self.made, other.made),
+            lost=_added(self.lost, other.lost),
+            decided=self.decided | other.decided,
+            populations={
+                sample: _added(self.populations.get(sample, {}), other.populations.get(sample, {}))
+                for sample in samples
+            },
+            cut_flows={
+                source: add_cut_flows(
+                    [self.cut_flows.get(source, ()), other.cut_flows.get(source, ())]
+                )
+                for source in sources
+            },
+            failures=self.failures + other.failures,
+            notes=tuple(dict.fromkeys(self.notes + other.notes)),
+        )
+
+
+class Statistics(BaseModel):
+    """What all stages did."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    total_batch_jobs: int
+    """Into how many jobs the run is cut."""
+    stages: dict[str, StageStatistics]
+    """By the name of the stage, in their order; a stage that has not been done is not there."""

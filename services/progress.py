@@ -1,0 +1,84 @@
+"""How far the jobs of a run have come, by their reports, locks and states."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.inputs import Slice
+from schemas.state import RunState, StageStatus, State
+from services.run_directory import RunDirectory
+from services.storage import reports
+from services.storage.locks import is_held
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The slices of one stage, by number; those that are named nowhere are done."""
+
+    stage: str
+    total: int
+    running: tuple[int, ...] = ()
+    failed: tuple[int, ...] = ()
+    waiting: tuple[int, ...] = ()
+
+    @property
+    def n_open(self) -> int:
+        """How many slices are not done."""
+        return len(self.running) + len(self.failed) + len(self.waiting)
+
+    def row(self) -> tuple[str, ...]:
+        """Return the numbers as a line of a table: stage, done, running, failed, not begun."""
+        numbers = (self.total - self.n_open, *map(len, (self.running, self.failed, self.waiting)))
+        named = ", ".join(map(str, self.failed))
+        return (self.stage, *map(str, numbers), f"failed: {named}" if named else "")
+
+
+def progress_of_slices(
+    paths: RunDirectory, stage: str, total: int, unfinished: Collection[int]
+) -> Progress:
+    """Return what has become of the slices that a stage has not completed.
+
+    A slice whose job ended without a word, by a kill for example, has failed.
+    """
+    running, failed, waiting = [], [], []
+    for index in unfinished:
+        part = Slice(index, total)
+        state = _state(paths.state_file(part))
+        record = state.stages.get(stage) if state else None
+        status = record.status if record else None
+        if status is StageStatus.RUNNING and is_held(paths.lock_file(part)):
+            running.append(index)
+        elif status in (StageStatus.RUNNING, StageStatus.FAILED):
+            failed.append(index)
+        else:
+            waiting.append(index)
+    return Progress(stage, total, tuple(running), tuple(failed), tuple(waiting))
+
+
+def progress_of_merge(paths: RunDirectory, *, is_complete: bool) -> Progress:
+    """Return what has become of the merge; it is done only if everything before it is."""
+    state = _state(paths.state_file(Slice()))
+    if is_held(paths.lock_file(Slice())):
+        return Progress("merge", 1, running=(1,))
+    if state is None or (state.state is State.COMPLETED and not is_complete):
+        return Progress("merge", 1, waiting=(1,))
+    if state.state is State.COMPLETED:
+        return Progress("merge", 1)
+    return Progress("merge", 1, failed=(1,))
+
+
+def _state(path: Path) -> RunState | None:
+    return reports.read(path, RunState) if path.exists() else None
+
+
+def progress_table(stages: Collection[Progress]) -> str:
+    """Return the table of all stages."""
+    rows: list[tuple[str, ...]] = [("stage", "done", "running", "failed", "not begun", "")]
+    rows += [stage.row() for stage in stages]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
