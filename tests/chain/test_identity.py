@@ -83,7 +83,7 @@ def test_the_result_does_not_depend_on_how_files_are_grouped(
     assert_identical(reference, run_with(inputs, tmp_path / "run", chunk_input_bytes=n_bytes))
 
 
-@pytest.mark.parametrize("n_bytes", [1_000, 7_000, 10**9])
+@pytest.mark.parametrize("n_bytes", [2_000, 7_000, 10**9])
 def test_the_result_does_not_depend_on_the_memory_for_events(
     inputs: Path, reference: RunDirectory, tmp_path: Path, n_bytes: int
 ) -> None:
