@@ -95,7 +95,9 @@ def test_every_key_of_the_selection_survives_the_way_through_yaml() -> None:
         trigger={"any": ["HLT_IsoMu24"]},
         missing_trigger="reject",
         good_run_lists=["golden.json"],
-        selection_by_release={"demo": {"trigger": {"all": ["HLT_Ele27"]}}},
+        release_years=["2024r-pp"],
+        specific_record_ids=[30529],
+        selection_by_release={"2024r-pp": {"trigger": {"all": ["HLT_Ele27"]}}},
         selection_by_record={30529: {"jet_btag_threshold": 0.5}},
         layout_by_record={30529: "cms-nanoaod"},
     )
@@ -120,22 +122,26 @@ def test_a_profile_replaces_what_it_names_and_leaves_the_rest() -> None:
     parsing = config_of(
         kinematic_cuts={"muons": {"pt_min": 30.0}},
         trigger={"any": ["HLT_Ele27"]},
-        selection_by_release={"demo": {"trigger": {"any": ["HLT_IsoMu24"]}}},
+        release_years=["2024r-pp"],
+        specific_record_ids=[30530],
+        selection_by_release={"2024r-pp": {"trigger": {"any": ["HLT_IsoMu24"]}}},
         selection_by_record={"30530": {"kinematic_cuts": {}, "enable_jet_tagging": True}},
     ).parsing_task_config
-    demo, record = parsing.for_source("demo"), parsing.for_source("record_30530")
-    assert demo.trigger is not None
-    assert demo.trigger.branches == ("HLT_IsoMu24",)
-    assert demo.kinematic_cuts == parsing.kinematic_cuts
+    release, record = parsing.for_source("2024r-pp"), parsing.for_source("record_30530")
+    assert release.trigger is not None
+    assert release.trigger.branches == ("HLT_IsoMu24",)
+    assert release.kinematic_cuts == parsing.kinematic_cuts
     assert record.kinematic_cuts.muons is None
     assert record.enable_jet_tagging
     assert record.trigger == parsing.trigger
     assert parsing.for_source("record_30531") == parsing
 
 
-def test_a_profile_of_a_record_is_not_one_of_a_release() -> None:
-    parsing = config_of(selection_by_record={"demo": {"enable_jet_tagging": True}})
-    assert not parsing.parsing_task_config.for_source("demo").enable_jet_tagging
+@pytest.mark.parametrize("key", ["selection_by_record", "layout_by_record"])
+def test_a_record_that_is_not_read_is_refused(key: str) -> None:
+    value = {"selection_by_record": {}, "layout_by_record": "cms-nanoaod"}[key]
+    with pytest.raises(ConfigError, match=f"{key}: '30530' is not a record of this run"):
+        config_of(release_years=["2024r-pp"], specific_record_ids=[30529], **{key: {30530: value}})
 
 
 def test_b_jets_need_something_that_makes_them() -> None:

@@ -13,6 +13,7 @@ from schemas.reports import SliceReport
 from services import fetch, run_directory
 from services.run_directory import RunDirectory
 from services.storage import reports
+from services.workers import Workers
 from tests.factory import make_config, write_nanoaod
 from tests.servers import STORE, OpenDataServer
 
@@ -25,7 +26,7 @@ def config(folder: Path, **parsing: Any) -> Config:
 
 def new_run(folder: Path, name: str = "run") -> RunDirectory:
     template = config(folder, release_years=["demo"])
-    return run_directory.create(template, folder / name, datetime.now(UTC))
+    return run_directory.open_run(template, folder / name, datetime.now(UTC))
 
 
 def names(paths: RunDirectory) -> list[str]:
@@ -36,7 +37,7 @@ def names(paths: RunDirectory) -> list[str]:
 
 
 def run(paths: RunDirectory, settings: Config, *, refresh: bool = False) -> SliceReport:
-    return fetch.run(settings, paths, Slice(), refresh=refresh)
+    return fetch.run(settings, paths, Slice(), Workers(1), refresh=refresh)
 
 
 @pytest.fixture
@@ -196,9 +197,8 @@ def test_nothing_is_written_after_a_failure(server: OpenDataServer, tmp_path: Pa
 def test_a_release_that_cannot_be_read_is_refused_before_anything_is_asked(
     catalogs: OpenDataServer, tmp_path: Path
 ) -> None:
-    settings = config(tmp_path, release_years=["2024r-pp", "2025r-evgen-13tev"])
     with pytest.raises(ConfigError, match="HepMC"):
-        run(new_run(tmp_path), settings)
+        config(tmp_path, release_years=["2024r-pp", "2025r-evgen-13tev"])
     assert catalogs.requests == []
 
 

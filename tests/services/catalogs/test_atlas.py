@@ -191,7 +191,9 @@ def test_one_release_does_not_show_in_another(catalog: OpenDataServer) -> None:
 def test_releases_without_root_files_are_refused_before_anything_is_asked(
     catalog: OpenDataServer, release: str
 ) -> None:
-    block = parsing(release_years=[release])
+    with pytest.raises(ConfigError, match=f"{release}.*HepMC"):
+        parsing(release_years=[release])
+    block = parsing(release_years=["2024r-pp"])
     with pytest.raises(ConfigError, match=f"{release}.*HepMC"):
         atlas.list_release(release, block, Limits.of(block))
     assert catalog.requests == []

@@ -2,13 +2,16 @@
 
 import re
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from schemas.errors import CatalogError, ConfigError
+from schemas.errors import CatalogError
 from schemas.inputs import FileList, Sample
 from services.catalogs.cern import list_record
 from services.storage.retries import Limits
+from tests.factory import write_nanoaod, write_tree
 from tests.servers import ERROR_PAGE, STORE, OpenDataServer, Record
 
 LIMITS = Limits(connect_timeout=1.0, read_timeout=0.4, total_timeout=0.8, retries=1, backoff=0.001)
@@ -152,10 +155,31 @@ def test_a_summary_names_the_records_that_have_the_files(server: OpenDataServer)
         listed("80020")
 
 
-def test_a_layout_that_is_not_known_is_an_error(server: OpenDataServer) -> None:
-    server.record("30529", put(server, 1), experiment=["LHCb"])
-    with pytest.raises(ConfigError, match=r"record 30529 .* no data layout .* LHCb"):
-        listed()
+def test_the_layout_of_an_unknown_record_is_that_which_fits_its_first_file(
+    server: OpenDataServer, tmp_path: Path
+) -> None:
+    file = write_nanoaod(tmp_path / "first.root", muons=[[]])
+    server.record(
+        "31337",
+        [server.put("cms/first.root", file.read_bytes())],
+        title="events of somebody",
+        distribution={"number_files": 1, "formats": ["root"]},
+    )
+    assert listed("31337").files[0].layout == "cms-nanoaod"
+
+
+def test_a_layout_that_is_not_known_is_an_error(server: OpenDataServer, tmp_path: Path) -> None:
+    file = write_tree(tmp_path / "first.root", "ntuple", {"x": np.arange(3.0)})
+    server.record(
+        "31337",
+        [server.put("cms/first.root", file.read_bytes())],
+        title="events of somebody",
+        distribution={"number_files": 1, "formats": ["root"]},
+    )
+    with pytest.raises(CatalogError, match=r"record 31337: expected the first file to fit"):
+        listed("31337")
+    configured = list_record("31337", 5.0, LIMITS, {"31337": "2020e-13tev"})
+    assert configured.files[0].layout == "2020e-13tev"
 
 
 def test_ids_may_have_letters(server: OpenDataServer) -> None:

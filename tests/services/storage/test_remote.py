@@ -102,7 +102,7 @@ def test_streaming_transfers_little_more_than_the_needed_baskets(
     assert len(large) > 10 * MEBIBYTE
     opener = access(tmp_path).opener(listed(url), 0, None)
     layout = load_layout("cms-nanoaod")
-    with open_events(url, layout, (), (), opener) as source:
+    with open_events(url, layout, (), (), opener=opener) as source:
         for start, stop in source.ranges(400_000):
             source.read(start, stop)
     assert needed < server.sent <= 1.3 * needed + metadata + MEBIBYTE
@@ -114,7 +114,7 @@ def test_a_basket_in_two_ranges_is_fetched_once(
 ) -> None:
     url = server.put("large.root", large)
     opener = access(tmp_path).opener(listed(url), 0, None)
-    with open_events(url, load_layout("cms-nanoaod"), (), (), opener) as source:
+    with open_events(url, load_layout("cms-nanoaod"), (), (), opener=opener) as source:
         source.read(0, 1500)
         before = len(server.requests)
         source.read(1500, 1999)
@@ -135,7 +135,7 @@ def test_what_is_streamed_is_what_is_in_the_file(server: OpenDataServer, tmp_pat
     layout = load_layout("cms-nanoaod")
     opener = access(tmp_path).opener(listed(url), 0, None)
     with (
-        open_events(url, layout, (), (), opener) as far,
+        open_events(url, layout, (), (), opener=opener) as far,
         open_events(str(path), layout, (), ()) as near,
     ):
         for start, stop in [(0, 30), (30, 31), (31, 100)]:
@@ -263,7 +263,7 @@ def test_a_server_without_ranges_is_read_by_download(
         opener()
     again = way.opener(file, 1, caught.value)
     assert again
-    with open_events(url, load_layout("cms-nanoaod"), (), (), again) as source:
+    with open_events(url, load_layout("cms-nanoaod"), (), (), opener=again) as source:
         assert source.n_events == 1
 
 
@@ -284,7 +284,7 @@ def test_passing_failures_of_a_file_are_told_from_lasting_ones(
     opener = access(tmp_path).opener(listed(url), 0, None)
     with (
         pytest.raises(DataError) as caught,
-        open_events(url, load_layout("cms-nanoaod"), (), (), opener),
+        open_events(url, load_layout("cms-nanoaod"), (), (), opener=opener),
     ):
         pass
     assert type(caught.value) is error
@@ -296,7 +296,7 @@ def test_what_is_no_root_file_is_not_tried_again(server: OpenDataServer, tmp_pat
     layout = load_layout("cms-nanoaod")
     with (
         pytest.raises(DataError, match="expected a ROOT file") as caught,
-        open_events(url, layout, (), (), opener),
+        open_events(url, layout, (), (), opener=opener),
     ):
         pass
     assert type(caught.value) is DataError
@@ -309,7 +309,7 @@ def test_bytes_that_were_damaged_on_the_way_are_tried_again(
     server.fault = lambda r: "damaged" if r.range and r.range[0] > 100_000 else None
     opener = access(tmp_path).opener(listed(url), 0, None)
     layout = load_layout("cms-nanoaod")
-    with pytest.raises(TransferError), open_events(url, layout, (), (), opener) as source:
+    with pytest.raises(TransferError), open_events(url, layout, (), (), opener=opener) as source:
         source.read(0, 100)
 
 
@@ -329,7 +329,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(
     url = server.put("large.root", large)
     opener = access(tmp_path).opener(listed(url), 0, None)
     layout = load_layout("cms-nanoaod")
-    with open_events(url, layout, (), (), opener) as source:
+    with open_events(url, layout, (), (), opener=opener) as source:
         server.put("large.root", large + b"more")
         with pytest.raises(DataError, match=f"its size was {len(large)}"):
             source.read(0, 100)

@@ -92,7 +92,9 @@ def test_events_are_streamed(xrootd: XRootDServer, tmp_path: Path) -> None:
     shutil.copy(path, xrootd.store)
     url, layout = address(xrootd, "events.root"), load_layout("cms-nanoaod")
     with (
-        open_events(url, layout, (), (), lambda: open_remote(url, listed(url), LIMITS, 1)) as far,
+        open_events(
+            url, layout, (), (), opener=lambda: open_remote(url, listed(url), LIMITS, 1)
+        ) as far,
         open_events(str(path), layout, (), ()) as near,
     ):
         one, other = far.read(10, 90), near.read(10, 90)
