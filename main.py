@@ -10,9 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schemas import config as configuration
 from schemas.errors import ConfigError, PipelineError
+
+if TYPE_CHECKING:
+    from services.pipeline import Done
+    from services.run_directory import RunDirectory
 
 USAGE_ERROR = 2
 FAILURE = 1
@@ -34,6 +39,7 @@ MODES = {
     "list_missing": (("run_dir",), _JOBS),
     "plots_only": (("run_dir",), ("tasks", *_JOBS)),
     "bumpnet_check": ((), ("run_dir", "tasks", *_JOBS)),
+    "inspect": ((), ("config", "run_dir", "tasks", *_JOBS)),
 }
 UNAVAILABLE_OPTIONS = ("dry_run", "plots_only")
 
@@ -80,6 +86,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="FILE.root",
         help="say which histograms of any ROOT file BumpNet accepts; exit code 1 if none",
     )
+    add("--inspect", metavar="FILE", help="show the trees of FILE and which data layout fits")
     return parser.parse_args(arguments)
 
 
@@ -173,7 +180,15 @@ def run(options: argparse.Namespace) -> None:
     with logging_to(paths.log_file(part)):
         # A job without --tasks does what it can; only one that is sent to a stage waits for it.
         done = pipeline.run(config, paths, part, waits=options.tasks is not None)
+    tell(done, config, paths)
+
+
+def tell(done: Done, config: configuration.Config, paths: RunDirectory) -> None:
+    """Print what a run or a merge has done, and where."""
+    from services import pipeline
+
     print(pipeline.closing_table(done.reports))
+    print(pipeline.cut_flow_table(done.reports))
     if configuration.DEMO in config.parsing_task_config.release_years:
         print(GENERATED_NOTE)
     print(f"run directory: {paths.root}")
@@ -211,10 +226,7 @@ def merge(options: argparse.Namespace) -> None:
     sys.stdout.flush()
     with logging_to(paths.log_file(pipeline.WHOLE)):
         done = pipeline.merge_run(config, paths)
-    print(pipeline.closing_table(done.reports))
-    if configuration.DEMO in config.parsing_task_config.release_years:
-        print(GENERATED_NOTE)
-    print(f"run directory: {paths.root}")
+    tell(done, config, paths)
 
 
 def status(options: argparse.Namespace) -> None:
@@ -308,7 +320,12 @@ def main(arguments: list[str] | None = None) -> int:
         refuse_wrong_combinations(options)
         if options.bumpnet_check:
             return check_for_bumpnet(options)
-        act(options)
+        if options.inspect:
+            from services.inspect_file import inspect
+
+            print(inspect(options.inspect))
+        else:
+            act(options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR

@@ -5,7 +5,6 @@ Every default of the program stands here and nowhere else.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -13,8 +12,6 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
-from functools import cache
-from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
 from string import Formatter
@@ -26,7 +23,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
@@ -34,9 +33,10 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, did_you_mean
 from schemas.labels import CombinationPattern
-from schemas.particles import ORDER, PARTICLES
+from schemas.particles import BY_KEY, ORDER, PARTICLES
+from schemas.releases import layout_names
 
 SCHEMA_FILE = "config.schema.json"
 DEMO = "demo"
@@ -206,35 +206,94 @@ class CountRange(Block):
         return self
 
 
+def _rising_eta(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= value[0] < value[1]:
+        msg = "expected [lo, hi] in |eta| with 0 <= lo < hi"
+        raise ValueError(msg)
+    return value
+
+
+EtaRange = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_rising_eta)]
+# What a branch of an object is called behind its container: `mediumId` of `Muon_mediumId`.
+FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+TypeKey = Literal["electrons", "muons", "jets", "photons", "taus", "bjets"]
+
+
 class KinematicCut(Block):
-    """Cuts on the objects of one type, in GeV."""
+    """Cuts on the objects of one type, in GeV. Fields are the layout's, in the file's own unit."""
 
     pt_min: PtCut | None = None
     """Smallest transverse momentum in GeV."""
+    pt_max: PtCut | None = None
+    """Largest transverse momentum in GeV."""
     eta_max: float | None = Field(None, gt=0)
     """Largest |eta|."""
+    eta_exclude: EtaRange | None = None
+    """Between these two |eta|, [lo, hi], objects are removed: a gap of the detector."""
+    rel_isolation_max: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """Largest isolation relative to pt; the layout says which field that is."""
+    require: Items[FieldName] = ()
+    """Flags that must all be set, for example [mediumId]."""
+    require_any: Items[FieldName] = ()
+    """Flags of which at least one must be set."""
+    field_min: dict[FieldName, float] = {}
+    """Smallest value per field, for example {cutBased: 3}."""
+    field_max: dict[FieldName, float] = {}
+    """Largest value per field, for example {quality: 1}."""
+    bits: dict[FieldName, Annotated[int, Field(gt=0, lt=2**63)]] = {}
+    """Per field of bits the mask that must be set in full, for example {jetId: 2}."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.pt_min is not None and self.pt_max is not None and self.pt_max < self.pt_min:
+            msg = f"pt_max ({self.pt_max}) is below pt_min ({self.pt_min}); nothing could be kept"
+            raise ValueError(msg)
+        for name in sorted(set(self.field_min) & set(self.field_max)):
+            low, high = self.field_min[name], self.field_max[name]
+            if high < low:
+                msg = f"field_max of {name} ({high}) is below its field_min ({low})"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that the cuts name, each once."""
+        named = (*self.require, *self.require_any, *self.field_min, *self.field_max, *self.bits)
+        return tuple(dict.fromkeys(named))
 
 
 class ParticleCounts(Block):
     """Multiplicities of a kept event; a type that is not named has no condition."""
 
     electrons: CountRange | None = None
+    """How many electrons a kept event has; null is any number."""
     muons: CountRange | None = None
+    """How many muons a kept event has; null is any number."""
     jets: CountRange | None = None
+    """How many jets that are not b-tagged a kept event has; null is any number."""
     photons: CountRange | None = None
+    """How many photons a kept event has; null is any number."""
     taus: CountRange | None = None
+    """How many hadronically decaying tau leptons a kept event has; null is any number."""
     bjets: CountRange | None = None
+    """How many b-tagged jets a kept event has; null is any number."""
 
 
 class KinematicCuts(Block):
     """Cuts per type; a type that is not named has none."""
 
     electrons: KinematicCut | None = None
+    """Which electrons are kept; null is all."""
     muons: KinematicCut | None = None
+    """Which muons are kept; null is all."""
     jets: KinematicCut | None = None
+    """Which jets that are not b-tagged are kept; null is all."""
     photons: KinematicCut | None = None
+    """Which photons are kept; null is all."""
     taus: KinematicCut | None = None
+    """Which hadronically decaying tau leptons are kept; null is all."""
     bjets: KinematicCut | None = None
+    """Which b-tagged jets are kept; null is all."""
 
 
 def _default_counts() -> ParticleCounts:
@@ -252,16 +311,148 @@ def _default_cuts() -> KinematicCuts:
     )
 
 
-@cache
-def layout_names() -> tuple[str, ...]:
-    """Return the keys of the shipped layouts, sorted: the file names of schemas/releases."""
-    names = (entry.name for entry in files("schemas").joinpath("releases").iterdir())
-    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
+class OverlapRule(Block):
+    """One rule of overlap removal: of two objects that are one, which goes."""
+
+    remove: TypeKey
+    """What is removed; `jets` means jets and b-jets."""
+    near: Items[TypeKey] = Field(min_length=1)
+    """If it is close to one of these; `jets` means jets and b-jets."""
+    delta_r: float = Field(gt=0, allow_inf_nan=False)
+    """Closer than this, in sqrt(delta eta^2 + delta phi^2)."""
+
+    @model_validator(mode="after")
+    def _not_itself(self) -> Self:
+        both = set(types_meant(self.remove)) & {
+            name for key in self.near for name in types_meant(key)
+        }
+        if both:
+            msg = (
+                f"remove: {self.remove} near {', '.join(self.near)} would remove "
+                f"{' and '.join(sorted(both))} near themselves; name different types"
+            )
+            raise ValueError(msg)
+        return self
+
+    def __str__(self) -> str:
+        """Return for example `jets near electrons, muons (0.4)`."""
+        return f"{self.remove} near {', '.join(self.near)} ({self.delta_r})"
+
+
+def types_meant(key: str) -> tuple[str, ...]:
+    """Return the names of the types that a key of an overlap rule means."""
+    return ("Jets", "BJets") if key == "jets" else (BY_KEY[key].name,)
+
+
+def _rules(*rows: tuple[TypeKey, tuple[TypeKey, ...], float]) -> tuple[OverlapRule, ...]:
+    return tuple(OverlapRule(remove=what, near=near, delta_r=size) for what, near, size in rows)
+
+
+_LEPTONS: tuple[TypeKey, ...] = ("electrons", "muons")
+OVERLAP_PRESETS: dict[str, tuple[OverlapRule, ...]] = {
+    "atlas": _rules(
+        ("taus", _LEPTONS, 0.2),
+        ("jets", ("electrons",), 0.2),
+        ("electrons", ("jets",), 0.4),
+        ("jets", ("muons",), 0.2),
+        ("muons", ("jets",), 0.4),
+        ("jets", ("taus",), 0.2),
+        ("photons", _LEPTONS, 0.4),
+        ("jets", ("photons",), 0.4),
+    ),
+    "cms": _rules(
+        ("photons", _LEPTONS, 0.4),
+        ("jets", ("electrons", "muons", "photons"), 0.4),
+        ("taus", _LEPTONS, 0.4),
+        ("jets", ("taus",), 0.4),
+    ),
+    "none": (),
+}
+
+
+def _name_or_rules(value: object) -> str:
+    return "[rules]" if isinstance(value, list | tuple) else "[name]"
+
+
+OverlapRemoval = Annotated[
+    Annotated[Literal["default", "atlas", "cms", "none"], Tag("[name]")]
+    | Annotated[Items[OverlapRule], Tag("[rules]")],
+    Discriminator(_name_or_rules),
+]
+
+
+def _name_or_number(value: object) -> str:
+    return "[name]" if isinstance(value, str) else "[number]"
+
+
+Threshold = Annotated[
+    Annotated[float, Tag("[number]")] | Annotated[str, Tag("[name]")],
+    Discriminator(_name_or_number),
+]
+
+
+class Trigger(Block):
+    """Which boolean branches must be true for an event to be kept: `any` of some, or `all`."""
+
+    any: Items[str] = ()
+    """At least one of these."""
+    all: Items[str] = ()
+    """Every one of these."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if bool(self.any) == bool(self.all):
+            msg = "expected branches under either `any` or `all`, for example {any: [trigE, trigM]}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The branches, each once."""
+        return tuple(dict.fromkeys(self.any or self.all))
+
+
+def _in_folder(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    folder = Path(info.context["folder"] if info.context else ".").absolute()
+    return tuple(str(folder / Path(path).expanduser()) for path in value)
+
+
+def _record_id(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+FilePaths = Annotated[Items[str], AfterValidator(_in_folder)]
+# YAML reads 30529 as a number; some ids are words.
+RecordId = Annotated[str, BeforeValidator(_record_id), Field(min_length=1)]
+MissingTrigger = Literal["error", "reject"]
+
+
+class SelectionProfile(Block):
+    """What replaces the selection for some inputs; a key that is left out stays as it is there."""
+
+    particle_counts: ParticleCounts | None = None
+    """Multiplicities of a kept event, instead of all of the general ones."""
+    kinematic_cuts: KinematicCuts | None = None
+    """Cuts per object type, instead of all of the general ones."""
+    overlap_removal: OverlapRemoval | None = None
+    """Which rules remove one object reconstructed as two."""
+    enable_jet_tagging: bool | None = None
+    """Make b-jets of jets at or above the threshold."""
+    jet_btag_field: FieldName | None = None
+    """What jets are b-tagged with."""
+    jet_btag_threshold: Threshold | None = None
+    """A number, or the name of a working point."""
+    trigger: Trigger | None = None
+    """Boolean branches that must be true."""
+    missing_trigger: MissingTrigger | None = None
+    """What a trigger branch that a file lacks means."""
+    good_run_lists: FilePaths | None = None
+    """Lists of certified runs."""
 
 
 def _known_layout(name: str) -> str:
     if name not in layout_names():
-        msg = f"{name!r} is not a data layout{_did_you_mean(name, layout_names())}"
+        msg = f"{name!r} is not a data layout{did_you_mean(name, layout_names())}"
         raise ValueError(msg)
     return name
 
@@ -317,8 +508,28 @@ class Parsing(Block):
     """Multiplicities of a kept event."""
     kinematic_cuts: KinematicCuts = Field(default_factory=_default_cuts)
     """Cuts per object type, in GeV."""
-    overlap_removal: Literal["none"] = "none"
-    """Which rules remove one object reconstructed as two."""
+    overlap_removal: OverlapRemoval = "default"
+    """Which rules remove one object reconstructed as two: the layout's own, a preset, or a list."""
+    enable_jet_tagging: bool = False
+    """Make b-jets (BJets) of jets at or above the threshold; they are no Jets any more."""
+    jet_btag_field: FieldName | None = None
+    """What jets are b-tagged with; null is the layout's own choice."""
+    jet_btag_threshold: Threshold | None = None
+    """A number, or the name of a working point (`medium`); null is the layout's own choice."""
+    trigger: Trigger | None = None
+    """Boolean branches that must be true: {any: [...]} or {all: [...]}; null is no condition."""
+    missing_trigger: MissingTrigger = "error"
+    """A trigger branch that a file lacks fails the file, or counts as not fired (`reject`)."""
+    good_run_lists: FilePaths = ()
+    """Certified runs, as CMS JSON or ATLAS XML files: data outside all of them is removed."""
+    selection_by_release: dict[str, SelectionProfile] = {}
+    """Other selections by release, or by `local_{layout}` for local files of a layout."""
+    selection_by_record: dict[RecordId, SelectionProfile] = {}
+    """Other selections by portal record."""
+    layout_by_record: dict[RecordId, Layout] = {}
+    """Data layouts of portal records, where they cannot be found out or are found out wrongly."""
+    local_sample: Literal["auto", "data", "mc"] = "auto"
+    """What local files are; `auto` goes by branches, and by file names where those do not tell."""
 
     @field_validator("local_files")
     @classmethod
@@ -331,6 +542,28 @@ class Parsing(Block):
             for layout, patterns in value.items()
             if patterns
         }
+
+    @model_validator(mode="after")
+    def _profiles_used(self) -> Self:
+        inputs = (*self.release_years, *(f"local_{layout}" for layout in self.local_files))
+        for name in self.selection_by_release:
+            if name not in inputs:
+                msg = (
+                    f"selection_by_release: {name!r} is not an input of this run"
+                    f"{did_you_mean(name, inputs)}"
+                )
+                raise ValueError(msg)
+        return self
+
+    def for_source(self, source: str) -> Parsing:
+        """Return the same with the selection of a source (release, `record_{id}`, `local_...`)."""
+        profile = self.selection_by_record.get(source.removeprefix("record_"))
+        if profile is None or not source.startswith("record_"):
+            profile = self.selection_by_release.get(source)
+        if profile is None:
+            return self
+        given = {key: getattr(profile, key) for key in type(profile).model_fields}
+        return self.model_copy(update={key: v for key, v in given.items() if v is not None})
 
     @model_validator(mode="after")
     def _demo_alone(self) -> Self:
@@ -620,11 +853,17 @@ class PtResolutions(Block):
     """Relative pt resolution per type; the defaults are round numbers typical of LHC detectors."""
 
     electrons: PtResolution = PtResolution(noise_gev=0.3, stochastic=0.1, constant=0.01)
+    """Electrons, measured by the calorimeter."""
     muons: PtResolution = PtResolution(constant=0.02, linear_per_gev=0.0001)
+    """Muons, measured as tracks: worse with rising pt."""
     jets: PtResolution = PtResolution(noise_gev=3.0, stochastic=0.8, constant=0.04)
+    """Jets that are not b-tagged."""
     photons: PtResolution = PtResolution(noise_gev=0.3, stochastic=0.1, constant=0.01)
+    """Photons, measured by the calorimeter as electrons are."""
     taus: PtResolution = PtResolution(stochastic=0.6, constant=0.05)
+    """Hadronically decaying tau leptons: the neutrino is lost."""
     bjets: PtResolution = PtResolution(noise_gev=3.0, stochastic=0.9, constant=0.05)
+    """B-tagged jets: neutrinos of b decays make them worse than other jets."""
 
 
 class Acceptance(Block):
@@ -756,12 +995,19 @@ class Config(Block):
     """The whole configuration. Energies are in GeV."""
 
     paths: Paths = Paths()
+    """Folders of a run, named once."""
     run_metadata: RunMetadata = RunMetadata()
+    """Where the run is written, what it is called, and which part of it this job does."""
     tasks: Tasks = Tasks()
+    """Which stages run; the command line's --tasks replaces it."""
     parsing_task_config: Parsing
+    """Input files to selected events."""
     mass_calculation_task_config: MassCalculation
+    """Selected events to invariant masses."""
     post_processing_task_config: PostProcessing
+    """Invariant masses to main part and outliers of each channel."""
     histogram_creation_task_config: HistogramCreation
+    """Main parts to ROOT histograms."""
 
     @model_validator(mode="before")
     @classmethod
@@ -787,6 +1033,7 @@ class Config(Block):
                 "(for example [demo]) or local_files, or set tasks.do_parsing to false"
             )
             raise ValueError(msg)
+        self._refuse_missing_b_jets()
         grid = self.post_processing_task_config.peak_detection_bin_width_gev
         histograms = self.histogram_creation_task_config
         for width in histograms.bin_width_gev if histograms.binning == "fixed" else ():
@@ -798,6 +1045,18 @@ class Config(Block):
                 )
                 raise ValueError(msg)
         return self
+
+    def _refuse_missing_b_jets(self) -> None:
+        """Raise ValueError if masses are asked of b-jets that parsing does not make."""
+        masses, parsing = self.mass_calculation_task_config, self.parsing_task_config
+        profiles = (*parsing.selection_by_release.values(), *parsing.selection_by_record.values())
+        is_made = parsing.enable_jet_tagging or any(p.enable_jet_tagging for p in profiles)
+        if self.tasks.do_parsing and "BJets" in masses.final_state_objects and not is_made:
+            msg = (
+                "mass_calculation_task_config: BJets are named, but nothing makes them; set "
+                "parsing_task_config.enable_jet_tagging: true, or leave BJets out"
+            )
+            raise ValueError(msg)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -849,12 +1108,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     }
 
 
-def _did_you_mean(word: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-    return f"; {hint}"
-
-
 def _take_refused(data: dict[str, Any]) -> list[str]:
     """Remove from `data` the keys refused by table, and return a sentence for each."""
     complaints = []
@@ -870,21 +1123,21 @@ def _take_refused(data: dict[str, Any]) -> list[str]:
     return complaints
 
 
+def _blocks_in(annotation: Any) -> list[type[Block]]:
+    """Return the blocks that a type mentions: itself, or inside of lists, dictionaries, choices."""
+    if isinstance(annotation, type) and issubclass(annotation, Block):
+        return [annotation]
+    return [block for inner in get_args(annotation) for block in _blocks_in(inner)]
+
+
 def _block_at(location: tuple[int | str, ...]) -> type[Block] | None:
     """Return the model of the block that a validator's location points into."""
-    model: type[Block] = Config
+    annotation: Any = Config
     for part in location:
-        if isinstance(part, int):  # a place in a list of blocks
-            continue
-        field = model.model_fields.get(str(part))
-        if field is None:
-            return None
-        candidates = [field.annotation, *get_args(field.annotation)]
-        models = [c for c in candidates if isinstance(c, type) and issubclass(c, Block)]
-        if not models:
-            return None
-        model = models[0]
-    return model
+        fields = [block.model_fields.get(str(part)) for block in _blocks_in(annotation)]
+        # What is no field is a place in a list, a key of a dictionary, or a kind of value.
+        annotation = next((field.annotation for field in fields if field), annotation)
+    return next(iter(_blocks_in(annotation)), None)
 
 
 # The validator's words, in terms of a configuration file.
@@ -899,12 +1152,13 @@ _REWORDED = (
 def _explain(error: Any) -> str:
     """Turn one complaint of the validator into a sentence for the user."""
     location = tuple(error["loc"])
-    where = ".".join(str(part) for part in location if part != "[key]")
+    # Parts in brackets say which kind of value was tried, not where it stands.
+    where = ".".join(str(part) for part in location if not str(part).startswith("["))
     found = error["input"]
     if error["type"] == "extra_forbidden":
         block = _block_at(location[:-1])
         known = tuple(block.model_fields) if block else ()
-        return f"{where}: unknown key{_did_you_mean(str(location[-1]), known)}"
+        return f"{where}: unknown key{did_you_mean(str(location[-1]), known)}"
     if error["type"] == "value_error":
         text = str(error["ctx"]["error"])
         if not where or isinstance(found, dict):
@@ -917,10 +1171,16 @@ def _explain(error: Any) -> str:
     field = block.model_fields.get(str(location[-1])) if block else None
     hint = ""
     if field and field.description:
-        is_simple = not field.is_required() and field.default_factory is None
-        default = f" Default: {field.default!r}." if is_simple else ""
+        is_given = not field.is_required() and field.default_factory is None
+        default = f" Default: {field.default!r}." if is_given and _is_short(field.default) else ""
         hint = f". {where}: {field.description}{default}"
     return f"{where}: {expected}, found {found!r}{hint}"
+
+
+def _is_short(default: object) -> bool:
+    """Whether a default is a value, and no block of keys or list of blocks."""
+    values = default if isinstance(default, tuple) else (default,)
+    return not any(isinstance(value, Block) for value in values)
 
 
 def from_dict(data: dict[str, Any], *, where: str, folder: Path) -> Config:
@@ -951,7 +1211,7 @@ def chosen_tasks(names: str) -> dict[str, object]:
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     for name in chosen:
         if name not in TASK_NAMES:
-            msg = f"--tasks: {name!r} is not a task{_did_you_mean(name, TASK_NAMES)}"
+            msg = f"--tasks: {name!r} is not a task{did_you_mean(name, TASK_NAMES)}"
             raise ConfigError(msg)
     return {f"do_{name}": name in chosen for name in TASK_NAMES}
 

@@ -14,6 +14,9 @@ from schemas.inputs import Sample
 
 Counts = dict[str, int]
 
+# The step that makes b-jets of jets.
+B_TAG_STEP = "b-tagged"
+
 
 class _Report(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -152,6 +155,12 @@ class ParseReport(ChunkReport):
         _must_equal(
             where, "events kept and populations", self.events_kept, sum(self.populations.values())
         )
+        starts = {row.of: row.before for row in reversed(self.cut_flow) if row.of != "events"}
+        for name, start in starts.items():
+            kept = self.objects_kept.get(name, 0)
+            check_cut_flow(where, self.cut_flow, name, start, kept)
+        tagged = sum(row.removed for row in self.cut_flow if row.step == B_TAG_STEP)
+        _must_equal(where, "jets tagged and b-jets", tagged, starts.get("BJets", 0))
         return self
 
 

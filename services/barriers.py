@@ -11,6 +11,7 @@ from pathlib import Path
 from schemas.config import Config, digest
 from schemas.errors import BarrierError, DataError
 from schemas.inputs import Chunk, Slice
+from schemas.releases import load_layout
 from schemas.reports import SliceReport, add_cut_flows
 from services.calculations.chunking import deal
 from services.chunks import digest_of
@@ -79,7 +80,11 @@ def inputs_of_parsing(config: Config, paths: RunDirectory, part: Slice) -> str:
 def parsing_digest(config: Config, chunks: Sequence[Chunk], part: Slice) -> str:
     """Return the digest of all chunks of a run, how they are parsed, and into how many slices."""
     files = [[file.model_dump(mode="json") for file in chunk.files] for chunk in chunks]
-    return digest_of(digest(config, "parsing"), files, part.total)
+    layouts = [
+        load_layout(name).model_dump(mode="json")
+        for name in sorted({chunk.first.layout for chunk in chunks})
+    ]
+    return digest_of(digest(config, "parsing"), layouts, files, part.total)
 
 
 def inputs_of_masses(config: Config, paths: RunDirectory, part: Slice) -> str:

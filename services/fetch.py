@@ -38,7 +38,11 @@ def run(config: Config, paths: RunDirectory, part: Slice, _workers: Workers) -> 
         files = []
         if DEMO in parsing.release_years:
             files += _demo_files(paths, parsing.demo_events)
-        files += local.list_files(parsing.local_files, parsing.possible_data_tree_names)
+        files += local.list_files(
+            parsing.local_files,
+            parsing.possible_data_tree_names,
+            None if parsing.local_sample == "auto" else Sample(parsing.local_sample),
+        )
         if not parsing.combine_releases:
             _refuse_mixture(files)
         reports.write(paths.file_list, FileList(files=tuple(files)), part)

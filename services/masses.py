@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+import numpy as np
+
 from schemas.config import Config, digest
 from schemas.inputs import Sample, Slice
 from schemas.labels import Combination, FinalState
@@ -36,7 +38,7 @@ from services.storage.arrays import (
     storing_arrays,
     write_spectra,
 )
-from services.storage.atomic import appearing
+from services.storage.atomic import appearing, require_space
 from services.storage.events import read_parsed
 from services.workers import Workers
 
@@ -152,6 +154,9 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
     with_combinations = {state: found for state, found in wanted.items() if found}
     letters = {BY_NAME[name].letter for name in masses.final_state_objects}
     spectra = SpectrumSum()
+    present = project_populations(source.populations, masses.final_state_objects)
+    n_masses = sum(present[state] * len(found) for state, found in wanted.items())
+    require_space(paths.masses, n_masses * np.dtype(np.float32).itemsize)
     with storing_arrays(paths.masses, source.chunk, part) as arrays:
         for objects in read_parsed(
             events_file(paths.masses_input, source.chunk),

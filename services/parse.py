@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from schemas.config import Config, digest
+from schemas.config import Config, Parsing, digest
 from schemas.errors import DataError
 from schemas.inputs import Chunk, InputFile, Slice
 from schemas.releases import load_layout
@@ -31,8 +31,9 @@ from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
 from services.contents import listed_chunks
 from services.monitoring import peak_memory_bytes
 from services.run_directory import RunDirectory, chunk_report, events_file, slice_report
+from services.selections import SourceSelection, describe, selection_of
 from services.storage import reports
-from services.storage.atomic import appearing
+from services.storage.atomic import appearing, require_space
 from services.storage.events import ParsedWriter, open_events, parsed_writer
 from services.workers import Workers, tell_position
 
@@ -52,11 +53,16 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     dealt = [chunks[i] for i in deal([chunk.size for chunk in chunks], part.total)[part.index - 1]]
     n_files = sum(len(chunk.files) for chunk in chunks)
     log.info("parsing: %d files in %d chunks, %d of them here", n_files, len(chunks), len(dealt))
+    _announce(parsing, chunks)
     settings = digest_of(digest(config, "parsing"), sorted(needed_types(config)))
     tasks = [
         ChunkTask(
             chunk.name,
-            digest_of(settings, [file.model_dump(mode="json") for file in chunk.files]),
+            digest_of(
+                settings,
+                load_layout(chunk.first.layout).model_dump(mode="json"),
+                [file.model_dump(mode="json") for file in chunk.files],
+            ),
             chunk,
             parsing.chunk_yield_threshold_bytes,
         )
@@ -98,10 +104,22 @@ def _is_complete(report: ParseReport) -> bool:
     return report.is_complete
 
 
+def _announce(parsing: Parsing, chunks: Sequence[Chunk]) -> None:
+    """Log what is selected of each source; a selection that cannot be meant is found here."""
+    for first in dict.fromkeys((c.first.source, c.first.layout, c.first.sample) for c in chunks):
+        source, _, sample = first
+        lines = describe(f"{source}{sample.suffix}", selection_of(parsing, *first))
+        log.info("parsing: %s", lines[0])
+        for line in lines[1:]:
+            log.debug("parsing: %s", line)
+
+
 def needed_types(config: Config) -> frozenset[str]:
     """Return the types that every file must have: without them the result would be wrong."""
     masses = config.mass_calculation_task_config
-    return frozenset({*masses.objects_to_calculate, *masses.final_state_objects} - {"BJets"})
+    named = {*masses.objects_to_calculate, *masses.final_state_objects}
+    # b-jets are made of jets.
+    return frozenset({"Jets" if name == "BJets" else name for name in named})
 
 
 @dataclass
@@ -168,6 +186,7 @@ def parse_chunk(config: Config, folder: Path, part: Slice, task: ChunkTask) -> P
     chunk: Chunk = task.source
     path = events_file(folder, chunk.name)
     failed: dict[str, str] = {}
+    require_space(folder, task.threshold_bytes)
     while True:
         try:
             with appearing(path, part) as temporary, parsed_writer(temporary) as writer:
@@ -202,6 +221,8 @@ def _parse_files(
     config: Config, task: ChunkTask, failed: dict[str, str], writer: ParsedWriter
 ) -> tuple[_Tally, list[FileOutcome]]:
     parsing = config.parsing_task_config
+    first = task.source.first
+    what = selection_of(parsing, first.source, first.layout, first.sample)
     chunk = _Tally()
     outcomes = []
     for file in task.source.files:
@@ -210,7 +231,7 @@ def _parse_files(
         of_file = _Tally()
         if reason is None:
             try:
-                _read_file(file, config, task.threshold_bytes, (of_file, chunk), writer)
+                _read_file(file, config, what, task.threshold_bytes, (of_file, chunk), writer)
             except DataError as error:
                 reason = str(error)
                 is_partial = parsing.keep_partial_files and of_file.events_read > 0
@@ -239,6 +260,7 @@ def _outcome(file: InputFile, events: int, reason: str | None) -> FileOutcome:
 def _read_file(
     file: InputFile,
     config: Config,
+    what: SourceSelection,
     threshold: int,
     tallies: tuple[_Tally, _Tally],
     writer: ParsedWriter,
@@ -250,12 +272,11 @@ def _read_file(
     Raises:
         DataError: the file is not what the list says, or cannot be read to its end.
     """
-    parsing = config.parsing_task_config
     layout = load_layout(file.layout)
-    needed = needed_types(config)
     of_file, of_chunk = tallies
-    with open_events(file.url, layout, parsing.possible_data_tree_names, needed) as source:
-        if source.sample is not file.sample:
+    trees = what.parsing.possible_data_tree_names
+    with open_events(file.url, layout, trees, needed_types(config), what.extras) as source:
+        if source.sample not in (None, file.sample):
             msg = (
                 f"{file.url}: listed as {file.sample}, but its branches are those of "
                 f"{source.sample}; list the files again"
@@ -265,9 +286,12 @@ def _read_file(
         step = source.events_within(threshold)
         for start in range(0, source.n_events, step):
             stop = min(start + step, source.n_events)
-            selected, flow = select(
-                source.read(start, stop), parsing.kinematic_cuts, parsing.particle_counts
-            )
+            events = source.read(start, stop)
+            try:
+                selected, flow = select(events, what.selection)
+            except DataError as error:
+                msg = f"{file.url}: {error}"
+                raise DataError(msg) from error
             of_file.add(stop - start, selected, flow)
             if of_chunk.held_bytes + of_file.held_bytes >= threshold:
                 of_chunk.write_out(writer)

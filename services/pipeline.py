@@ -19,6 +19,7 @@ from services import barriers, fetch, histograms, masses, merge, parse, plots, p
 from services.progress import Progress, progress_of_merge, progress_of_slices
 from services.run_directory import RunDirectory
 from services.storage import reports
+from services.storage.atomic import remove_leftovers
 from services.storage.locks import is_held, only_writer
 from services.workers import Workers, available_cores
 
@@ -125,6 +126,7 @@ def run(
         config = _without_waiting(config)
     done: list[SliceReport] = []
     with only_writer(paths.lock_file(part)), _Pools(config) as pools:
+        _tidy(paths, part)
         machine = _Machine(paths, part, enabled)
         for stage in _enabled_stages(config):
             try:
@@ -197,6 +199,7 @@ def merge_run(config: Config, paths: RunDirectory, *, draws: bool = True) -> Don
     total, enabled = total_of(config), config.tasks.enabled()
     merged = None
     with only_writer(paths.lock_file(WHOLE)), _Pools(config) as pools:
+        _tidy(paths, WHOLE)
         machine = _Machine(paths, WHOLE, enabled)
         for stage in _enabled_stages(config):
             _complete(stage, config, paths, machine, pools)
@@ -232,6 +235,7 @@ def _complete(
     for index in unfinished:
         part = Slice(index, total)
         with only_writer(paths.lock_file(part)) if total > 1 else nullcontext():
+            _tidy(paths, part)
             machine.walk(stage, config, part, pools.of(stage))
     if stage.run is parse.run:
         with machine.at(stage.state):
@@ -320,6 +324,13 @@ def slice_of(config: Config) -> Slice:
         )
         raise ConfigError(msg)
     return Slice(metadata.batch_job_index or 1, metadata.total_batch_jobs or 1)
+
+
+def _tidy(paths: RunDirectory, part: Slice) -> None:
+    folders = (paths.root, paths.inputs, paths.parsed_data, paths.masses, paths.processed)
+    for folder in (*folders, paths.histograms, paths.plots, paths.logs):
+        for path in remove_leftovers(folder, part):
+            log.info("removed %s, which an earlier start had not finished", path)
 
 
 def _worker_count(config: Config, stage: Stage) -> int:
@@ -437,10 +448,27 @@ def closing_table(done: Sequence[SliceReport | StageStatistics]) -> str:
         )
         for report in done
     ]
+    notes = [f"{report.stage}: {note}" for report in done for note in report.notes]
+    return "\n".join([_aligned(header, rows), *notes])
+
+
+def cut_flow_table(done: Sequence[SliceReport | StageStatistics]) -> str:
+    """Return the cut flow of each source: cuts on events, and cuts that removed objects."""
+    header = ("source", "step", "of", "before", "removed", "left")
+    rows = [
+        (source, row.step, row.of, f"{row.before:,}", f"{row.removed:,}", f"{row.after:,}")
+        for report in done
+        for source, flow in report.cut_flows.items()
+        for row in flow
+        if row.removed
+    ]
+    return "\n" + _aligned(header, rows) + "\n" if rows else ""
+
+
+def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     lines = [
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
         for row in [header, *rows]
     ]
-    notes = [f"{report.stage}: {note}" for report in done for note in report.notes]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *notes])
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

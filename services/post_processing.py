@@ -46,7 +46,7 @@ from services.storage.arrays import (
     read_spectra,
     storing_arrays,
 )
-from services.storage.atomic import write_text
+from services.storage.atomic import require_space, write_text
 from services.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -173,6 +173,7 @@ def split_chunk(
     threshold = task.threshold_bytes
     counted = read_spectra(chunk_spectra(paths.processing_input, source.chunk), grid)
     total = ClassCounts()
+    require_space(paths.processed, source.output.size)
     with (
         open_arrays(paths.processing_input, source.chunk) as stored,
         storing_arrays(paths.processed, source.chunk, part) as arrays,

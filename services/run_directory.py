@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -256,8 +257,11 @@ def newest_unfinished(config: Config) -> Path:
     """
     base = Path(config.run_metadata.base_output_dir).expanduser().absolute()
     name = config.run_metadata.run_name
-    runs = sorted(root for root in base.glob(f"{name}_[0-9]*") if is_run(root))
-    for root in reversed(runs):
+    begun = re.compile(rf"{re.escape(name)}_([0-9]{{8}}_[0-9]{{6}})(?:_([0-9]+))?")
+    matches = [begun.fullmatch(root.name) for root in base.glob(f"{name}_*") if is_run(root)]
+    runs = sorted((match[1], int(match[2] or 1), match[0]) for match in matches if match)
+    for *_, folder in reversed(runs):
+        root = base / folder
         logs = root / "logs"
         # Jobs may have ended before the whole was complete: where they were merged, that counts.
         states = [*logs.glob("state.json")] or [*logs.glob("state_batch*.json")]

@@ -35,6 +35,18 @@ def four_vectors(pt: Array, eta: Array, phi: Array, mass: Array) -> FourVectors:
     return vectors
 
 
+def mass_of_energy(energy: Array, pt: Array, eta: Array) -> Masses:
+    """Return the mass in GeV, shape (n,), of objects with energy and pt in GeV.
+
+    m^2 = E^2 - (pt cosh eta)^2; where that is negative the mass is as well: space-like.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        p = pt.astype(np.float64) * np.cosh(eta.astype(np.float64))
+        squared = energy.astype(np.float64) ** 2 - p * p
+        mass: Masses = (np.sign(squared) * np.sqrt(np.abs(squared))).astype(np.float32)
+    return mass
+
+
 def masses(vectors: FourVectors) -> Masses:
     """Return m = sqrt(max(0, E^2 - |p|^2)) in GeV, shape (n,), of four-vectors of shape (4, n)."""
     px, py, pz, energy = vectors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,9 @@ Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 KINEMATICS = ("pt", "eta", "phi", "mass")
+# Fields that are worked out while reading; no branch can be called so.
+RELATIVE_ISOLATION = "isolation / pt"
+B_TAG = "b-tag"
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,12 @@ class Objects:
 
     The objects of event i are `offsets[i]:offsets[i + 1]` of every column, so `offsets` has shape
     (n_events + 1,) and starts at 0; columns have shape (n_objects,). pt and mass are in GeV.
+    `fields` are further columns, which cuts name and which the selection does not keep.
     """
 
     offsets: Integers
     columns: Mapping[str, Array]
+    fields: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def counts(self) -> Integers:
@@ -44,30 +49,36 @@ class Objects:
     @property
     def nbytes(self) -> int:
         """Memory held."""
-        return self.offsets.nbytes + sum(column.nbytes for column in self.columns.values())
+        columns = (*self.columns.values(), *self.fields.values())
+        return self.offsets.nbytes + sum(column.nbytes for column in columns)
 
     def keep(self, mask: Mask) -> Objects:
         """Return only the objects where `mask`, shape (n_objects,), holds; events stay."""
-        kept_before = np.concatenate(([0], np.cumsum(mask, dtype=np.int64)))
-        columns = {name: column[mask] for name, column in self.columns.items()}
-        return Objects(kept_before[self.offsets], columns)
+        return self._masked(offsets_with(self.offsets, mask), mask)
 
     def in_events(self, mask: Mask) -> Objects:
         """Return only the events where `mask`, shape (n_events,), holds, with their objects."""
         counts = self.counts
-        of_kept = np.repeat(mask, counts)
-        columns = {name: column[of_kept] for name, column in self.columns.items()}
-        return Objects(offsets_of(counts[mask]), columns)
+        return self._masked(offsets_of(counts[mask]), np.repeat(mask, counts))
+
+    def _masked(self, offsets: Integers, mask: Mask) -> Objects:
+        columns = {name: column[mask] for name, column in self.columns.items()}
+        return Objects(offsets, columns, {n: column[mask] for n, column in self.fields.items()})
 
 
 @dataclass(frozen=True)
 class Events:
-    """A range of events: its identity arrays, shape (n_events,), and its objects by type name."""
+    """A range of events: its identity arrays, shape (n_events,), and its objects by type name.
+
+    `triggers` are the decisions, shape (n_events,), of the branches that a trigger selection names;
+    the selection does not keep them.
+    """
 
     run: Array
     lumi: Array
     event: Array
     objects: Mapping[str, Objects]
+    triggers: Mapping[str, Mask] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -76,8 +87,9 @@ class Events:
     @property
     def nbytes(self) -> int:
         """Memory held."""
-        identity = self.run.nbytes + self.lumi.nbytes + self.event.nbytes
-        return identity + sum(objects.nbytes for objects in self.objects.values())
+        per_event = (self.run, self.lumi, self.event, *self.triggers.values())
+        objects = sum(objects.nbytes for objects in self.objects.values())
+        return objects + sum(column.nbytes for column in per_event)
 
     def where(self, mask: Mask) -> Events:
         """Return only the events where `mask`, shape (n_events,), holds."""
@@ -86,12 +98,19 @@ class Events:
             self.lumi[mask],
             self.event[mask],
             {name: objects.in_events(mask) for name, objects in self.objects.items()},
+            {name: decision[mask] for name, decision in self.triggers.items()},
         )
 
 
 def offsets_of(counts: Integers) -> Integers:
     """Return the offsets, shape (n_events + 1,), of events with so many objects each."""
     return np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+
+
+def offsets_with(offsets: Integers, mask: Mask) -> Integers:
+    """Return the offsets after dropping the objects where `mask`, shape (n_objects,), is false."""
+    kept_before = np.concatenate(([0], np.cumsum(mask, dtype=np.int64)))
+    return kept_before[offsets]
 
 
 def concatenate(parts: Sequence[Events]) -> Events:

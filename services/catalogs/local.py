@@ -16,15 +16,19 @@ log = logging.getLogger(__name__)
 
 
 def list_files(
-    local_files: Mapping[str, Sequence[str]], more_trees: Collection[str]
+    local_files: Mapping[str, Sequence[str]],
+    more_trees: Collection[str],
+    sample: Sample | None = None,
 ) -> tuple[InputFile, ...]:
     """Return the files that the paths and globs of each layout name, each pattern's sorted.
 
-    Every file is opened to tell simulation from collision data. One that cannot be is listed all
-    the same, as data, so that it is counted as failed when it is read.
+    Unless all are of the given `sample`, every file is opened to tell simulation from collision
+    data. One that cannot be is listed all the same, as data, so that it is counted as failed when
+    it is read.
 
     Raises:
-        CatalogError: a pattern names no file, or a file is named twice.
+        CatalogError: a pattern names no file, a file is named twice, or nothing tells whether it
+            is data or simulation.
     """
     found: dict[Path, InputFile] = {}
     for layout, patterns in local_files.items():
@@ -36,7 +40,7 @@ def list_files(
                         "its events would count twice; name it once"
                     )
                     raise CatalogError(msg)
-                found[path] = _describe(path, layout, more_trees)
+                found[path] = _describe(path, layout, more_trees, sample)
     return tuple(found.values())
 
 
@@ -53,11 +57,13 @@ def _matches(pattern: str) -> list[Path]:
     return paths
 
 
-def _describe(path: Path, layout: str, more_trees: Collection[str]) -> InputFile:
-    sample, events = Sample.DATA, None
+def _describe(
+    path: Path, layout: str, more_trees: Collection[str], given: Sample | None
+) -> InputFile:
+    sample, events = given or Sample.DATA, None
     try:
         with open_events(str(path), load_layout(layout), more_trees, ()) as file:
-            sample, events = file.sample, file.n_events
+            sample, events = given or file.sample or _sample_named(path, layout), file.n_events
     except DataError as error:
         log.warning("cannot be opened, will count as failed: %s", error)
     return InputFile(
@@ -68,3 +74,20 @@ def _describe(path: Path, layout: str, more_trees: Collection[str]) -> InputFile
         size=path.stat().st_size,
         events=events,
     )
+
+
+def _sample_named(path: Path, layout: str) -> Sample:
+    """Return what a file's name says, where data and simulation have the same branches."""
+    said = load_layout(layout).sample_named(path.name)
+    if said is None:
+        names = load_layout(layout).simulation.file_names
+        known = ""
+        if names:
+            known = f" (data: {', '.join(names.data)}; simulation: {', '.join(names.simulation)})"
+        msg = (
+            f"{path}: files of the layout {layout} have the same branches in data and simulation, "
+            f"and this name tells neither{known}; set "
+            "parsing_task_config.local_sample to data or mc, or rename the file"
+        )
+        raise CatalogError(msg)
+    return said

@@ -76,3 +76,29 @@ def write_text(path: Path, text: str, part: Slice) -> None:
     """
     with appearing(path, part) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(folder: Path, part: Slice) -> tuple[Path, ...]:
+    """Remove what a slice had not finished when it was stopped; others' work is left alone.
+
+    Raises:
+        StorageError: something cannot be removed.
+    """
+    found = tuple(sorted(folder.glob(f"*{_TEMPORARY}{part}")))
+    for path in found:
+        with storage_errors(path, "removed"):
+            remove(path)
+    return found
+
+
+def require_space(folder: Path, n_bytes: int) -> None:
+    """Raise StorageError if a file system has less room than is about to be written."""
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    if free < n_bytes:
+        msg = (
+            f"{folder}: expected room for {n_bytes:,} bytes, found {free:,} free; free some and "
+            "start again, what is done is kept"
+        )
+        raise StorageError(msg)

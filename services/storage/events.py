@@ -14,17 +14,12 @@ import numpy as np
 import uproot
 
 from schemas.errors import DataError, StorageError
-from schemas.inputs import Sample
-from schemas.particles import BY_KEY, BY_LETTER, PARTICLES, MassSource, Particle
-from schemas.releases import ENERGY_UNITS, Layout, Names
-from services.calculations.objects import (
-    KINEMATICS,
-    Array,
-    Events,
-    Integers,
-    Objects,
-    offsets_of,
-)
+from schemas.particles import BY_LETTER, PARTICLES
+from schemas.releases import Discriminant, Layout
+from services.calculations.btagging import is_computed
+from services.calculations.objects import B_TAG, KINEMATICS, Events, Objects, offsets_of
+from services.storage.branches import NO_EXTRAS, Extras, FileBranches
+from services.storage.unpacking import Columns, flat, float32, unpack_objects, unpack_scores
 
 log = logging.getLogger(__name__)
 
@@ -58,19 +53,6 @@ def _data_errors(url: str) -> Iterator[None]:
         raise DataError(msg) from error
 
 
-@dataclass(frozen=True)
-class _ObjectColumns:
-    """The branches that hold one type in a file; mass is None where the table's is used."""
-
-    pt: str
-    eta: str
-    phi: str
-    mass: str | None
-
-    def names(self) -> list[str]:
-        return [name for name in (self.pt, self.eta, self.phi, self.mass) if name]
-
-
 class EventFile:
     """An open file of events: knows its tree, its branches and its sample."""
 
@@ -80,71 +62,24 @@ class EventFile:
         tree: Any,
         layout: Layout,
         needed: Collection[str],
+        extras: Extras = NO_EXTRAS,
     ) -> None:
         self._url = url
         self._tree = tree
-        self._unit = ENERGY_UNITS[layout.energy_unit]
-        self._keys = frozenset(tree.keys())
-        identity = layout.event_id
-        self._identity: dict[str, str | None] = {
-            "run": self._required(identity.run, "the run number"),
-            "lumi": self._first(identity.lumi) if identity.lumi else None,
-            "event": self._required(identity.event, "the event number"),
-        }
-        self._objects = {key: self._columns(BY_KEY[key], layout, needed) for key in layout.objects}
+        self._layout = layout
+        self._btag = extras.btag
+        self._is_tagged = False
+        there = frozenset(tree.keys())
+        self._found = FileBranches(f"{url}, tree {tree.name}", there, layout, needed, extras)
+        self._branches = self._found.names
         self.n_events = int(tree.num_entries)
-        is_simulation = self._first(layout.simulation.has_branch) is not None
-        self.sample = Sample.SIMULATION if is_simulation else Sample.DATA
-
-    def _first(self, names: Names) -> str | None:
-        return next((name for name in names if name in self._keys), None)
-
-    def _required(self, names: Names, what: str) -> str:
-        name = self._first(names)
-        if name is None:
-            msg = (
-                f"{self._url}: expected the branch {' or '.join(names)} ({what}) in the tree "
-                f"{self._tree.name}, found none; is this the right data layout?"
-            )
-            raise DataError(msg)
-        return name
-
-    def _columns(
-        self, particle: Particle, layout: Layout, needed: Collection[str]
-    ) -> _ObjectColumns | None:
-        branches = layout.objects[particle.key]
-        if particle.name not in needed and not any(
-            self._first(names) for names in (branches.pt, branches.eta, branches.phi)
-        ):
-            return None
-        found = {
-            quantity: self._required(getattr(branches, quantity), f"{quantity} of {particle.name}")
-            for quantity in ("pt", "eta", "phi")
-        }
-        mass = None
-        if particle.mass_source is MassSource.STORED and branches.mass:
-            mass = self._required(branches.mass, f"mass of {particle.name}")
-        return _ObjectColumns(**found, mass=mass)
+        self.sample = layout.sample_of(there)
+        """Collision data or simulation; None where branches do not tell."""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the result should know about this file's content."""
-        notes = [
-            f"{BY_KEY[key].name}: not in the file, counted as 0"
-            for key, columns in self._objects.items()
-            if columns is None
-        ]
-        notes += [
-            f"{BY_KEY[key].name}: no mass stored, {BY_KEY[key].mass_gev} GeV used"
-            for key, columns in self._objects.items()
-            if columns and not columns.mass and BY_KEY[key].mass_source is MassSource.STORED
-        ]
-        return tuple(notes)
-
-    @property
-    def _branches(self) -> list[str]:
-        names = [name for name in self._identity.values() if name]
-        return names + [name for c in self._objects.values() if c for name in c.names()]
+        return self._found.notes
 
     def events_within(self, n_bytes: int) -> int:
         """Return how many events, at least 1, take about so many bytes of memory."""
@@ -157,63 +92,51 @@ class EventFile:
             DataError: the range cannot be read, or its branches do not fit together.
         """
         with _data_errors(self._url):
-            columns = self._tree.arrays(
-                self._branches, entry_start=start, entry_stop=stop, library="ak"
-            )
-            n_events = stop - start
+            columns = self._fetch(self._branches, start, stop)
             identity = {
-                name: self._per_event(columns, branch, dtype, n_events)
-                for (name, dtype), branch in zip(
-                    _IDENTITY.items(), self._identity.values(), strict=True
-                )
+                name: columns.per_event(self._found.identity[name]).astype(dtype)
+                for name, dtype in _IDENTITY.items()
             }
-            objects = {
-                BY_KEY[key].name: self._of_type(columns, BY_KEY[key], names, n_events)
-                for key, names in self._objects.items()
+            triggers = {
+                name: columns.per_event(branch) != 0
+                for name, branch in self._found.triggers.items()
             }
-        return Events(**identity, objects=objects)
+            objects = unpack_objects(columns, self._found, self._layout, self._btag)
+            if self._btag and not self._is_tagged:
+                self._refuse_untagged(objects["Jets"], self._btag, stop)
+        return Events(**identity, objects=objects, triggers=triggers)
 
-    def _per_event(
-        self,
-        columns: ak.Array,
-        branch: str | None,
-        dtype: Any,
-        n_events: int,
-    ) -> Array:
-        if branch is None:
-            return np.zeros(n_events, dtype=dtype)
-        values = np.asarray(ak.to_numpy(columns[branch])).astype(dtype)
-        self._check_shape(branch, values.shape == (n_events,))
-        return values
+    def _fetch(self, branches: Collection[str], start: int, stop: int) -> Columns:
+        arrays = self._tree.arrays(list(branches), entry_start=start, entry_stop=stop, library="ak")
+        return Columns(self._url, stop - start, arrays)
 
-    def _of_type(
-        self, columns: ak.Array, particle: Particle, names: _ObjectColumns | None, n_events: int
-    ) -> Objects:
-        if names is None:
-            empty = np.zeros(0, dtype=np.float32)
-            return Objects(np.zeros(n_events + 1, dtype=np.int64), dict.fromkeys(KINEMATICS, empty))
-        offsets, pt = _flat(columns[names.pt])
-        self._check_shape(names.pt, len(offsets) == n_events + 1)
-        flat = {"pt": pt}
-        for quantity, name in (("eta", names.eta), ("phi", names.phi), ("mass", names.mass)):
-            if name:
-                others, flat[quantity] = _flat(columns[name])
-                self._check_shape(f"{names.pt} and {name}", np.array_equal(offsets, others))
-        if not names.mass:
-            flat["mass"] = np.full(len(pt), particle.mass_gev, dtype=np.float32)
-        elif self._unit != 1.0:
-            flat["mass"] = flat["mass"] / np.float32(self._unit)
-        if self._unit != 1.0:
-            flat["pt"] = flat["pt"] / np.float32(self._unit)
-        return Objects(offsets, flat)
+    def _refuse_untagged(self, jets: Objects, btag: Discriminant, stop: int) -> None:
+        """Raise DataError if no jet of the file has a b-tag discriminant.
 
-    def _check_shape(self, what: str, fits: object) -> None:
-        if not fits:
+        Normally the first range shows one. If not, the rest of the file is searched at once:
+        events that were never tagged must not be taken for events without b-jets.
+        """
+        names, jet_names = self._found.btag, self._found.objects["jets"]
+        if not jets.n_objects or names is None or jet_names is None:
+            return
+        self._is_tagged = bool(is_computed(jets.fields[B_TAG]).any())
+        while not self._is_tagged and stop < self.n_events:
+            start, stop = stop, min(stop + _SEARCH_STEP, self.n_events)
+            columns = self._fetch([jet_names.pt, *names.names], start, stop)
+            offsets, _ = columns.jagged(jet_names.pt)
+            scores = unpack_scores(columns, offsets, btag, names)
+            self._is_tagged = bool(is_computed(scores).any())
+        if not self._is_tagged:
             msg = (
-                f"{self._url}: {what}: the numbers of objects or events differ; the file is damaged"
+                f"{self._url}: Jets: no value of {' and '.join(names.stored)} was computed by a "
+                "tagger, so there would be no b-jets at all; choose another jet_btag_field, or "
+                "set enable_jet_tagging: false"
             )
             raise DataError(msg)
 
+
+# How many events are searched at once for a b-tag discriminant.
+_SEARCH_STEP = 100_000
 
 # What an event takes at least, in bytes per branch: some files understate their sizes.
 _SMALLEST_VALUE = 4
@@ -223,30 +146,43 @@ def _events_within(tree: Any, branches: Collection[str], n_bytes: int) -> int:
     """Return how many events, at least 1, of these branches take about so many bytes of memory."""
     if not tree.num_entries:
         return 1
-    stored = sum(int(tree[name].member("fTotBytes")) for name in branches)
+    stored = _uncompressed_bytes(tree, branches)
     per_event = max(stored / tree.num_entries, _SMALLEST_VALUE * len(branches))
     return max(1, int(n_bytes / per_event))
 
 
-def _flat(jagged: ak.Array) -> tuple[Integers, Array]:
-    """Return offsets from 0, shape (n_events + 1,), and values as float32, shape (n_objects,)."""
-    layout = ak.to_layout(jagged)
-    if not layout.is_list:
-        msg = "a branch of objects holds one value per event"
-        raise TypeError(msg)
-    layout = layout.to_ListOffsetArray64(True)  # noqa: FBT003 - awkward's signature
-    offsets = np.asarray(layout.offsets.data)
-    values = np.asarray(layout.content.data)[: offsets[-1]]
-    return offsets, values.astype(np.float32, copy=False)
+def _uncompressed_bytes(tree: Any, branches: Collection[str]) -> int:
+    """Return what these branches, or fields of an RNTuple, take when unpacked."""
+    if tree.classname != "ROOT::RNTuple":
+        return sum(int(tree[name].member("fTotBytes")) for name in branches)
+    ntuple = tree.ntuple
+    parent = [record.parent_field_id for record in ntuple.field_records]
+    wanted = {tree[name].field_id for name in branches}
+
+    def is_wanted(number: int) -> bool:
+        while number not in wanted and parent[number] != number:
+            number = parent[number]
+        return number in wanted
+
+    bits = 0
+    for column, record in enumerate(ntuple.column_records):
+        if is_wanted(record.field_id):
+            pages = (page for cluster in ntuple.page_link_list for page in cluster[column].pages)
+            bits += record.nbits * sum(page.num_elements for page in pages)
+    return bits // 8
 
 
 @contextmanager
 def open_events(
-    url: str, layout: Layout, more_trees: Collection[str], needed: Collection[str]
+    url: str,
+    layout: Layout,
+    more_trees: Collection[str],
+    needed: Collection[str],
+    extras: Extras = NO_EXTRAS,
 ) -> Iterator[EventFile]:
     """Open a file of a layout; trees named in `more_trees` are tried before the layout's own.
 
-    A type of `needed` must be there; other types may be absent.
+    A type of `needed` must be there, and whatever `extras` names; other types may be absent.
 
     Raises:
         DataError: not ROOT, no such tree, a required branch is missing.
@@ -264,8 +200,38 @@ def open_events(
                     f"{', '.join(sorted(there)) or 'an empty file'}; is this the right data layout?"
                 )
                 raise DataError(msg)
-            events = EventFile(url, file[tree_name], layout, needed)
+            events = EventFile(url, file[tree_name], layout, needed, extras)
         yield events
+
+
+@dataclass(frozen=True)
+class TreeContent:
+    """What a tree of a file is."""
+
+    kind: str
+    n_events: int
+    branches: tuple[str, ...]
+
+
+def list_trees(url: str) -> dict[str, TreeContent]:
+    """Return the trees and RNTuples of a file by name.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    with _data_errors(url), uproot.open(url) as file:
+        classes = file.classnames(recursive=False)
+        names = [name for name, kind in classes.items() if kind in _TREE_CLASSES]
+        found = {name.partition(";")[0]: file[name] for name in reversed(names)}
+        return {
+            name: TreeContent(
+                _TREE_CLASSES[tree.classname], int(tree.num_entries), tuple(tree.keys())
+            )
+            for name, tree in sorted(found.items())
+        }
+
+
+_TREE_CLASSES = {"TTree": "TTree", "ROOT::RNTuple": "RNTuple"}
 
 
 def _nothing(n_events: int) -> Objects:
@@ -345,8 +311,8 @@ def _parsed_objects(
     found = {}
     for letter, particle in BY_LETTER.items():
         if particle.name in types:
-            offsets, _ = _flat(columns[f"{particle.name}_pt"])
-            values = {q: _flat(columns[f"{particle.name}_{q}"])[1] for q in KINEMATICS}
+            offsets, _ = flat(columns[f"{particle.name}_pt"])
+            values = {q: float32(flat(columns[f"{particle.name}_{q}"])[1]) for q in KINEMATICS}
             found[letter] = Objects(offsets, values)
         elif particle.name in only_counted:
             counts = ak.to_numpy(columns[f"n{particle.name}"])

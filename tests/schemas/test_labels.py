@@ -1,9 +1,12 @@
 """Names of final states, combinations and channels: written, read back, refused."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.config import HistogramCreation
 from schemas.labels import Channel, Combination, FinalState, Window, mass_histogram_name
 
 ORDER = "emjgtb"
@@ -152,23 +155,33 @@ def test_a_combination_counts_its_objects() -> None:
     assert Combination.parse("e0e1m1j0j1j2").n_objects == 6
 
 
-@pytest.mark.parametrize(
-    ("template", "prefix", "name"),
-    [
-        (
-            "{prefix}mass_{combination}_cat_{category}_width_{width}",
-            "",
-            "mass_e0e1j0_cat_2ex_0mx_10jx_2gx_width_10.0",
-        ),
-        (
-            "{prefix}mass_{combination}_cat_{category}_width_{width}",
-            "ROI_",
-            "ROI_mass_e0e1j0_cat_2ex_0mx_10jx_2gx_width_10.0",
-        ),
-        ("{prefix}{combination}_{final_state}_{width}", "", "e0e1j0_2e_0m_10j_2g_10.0"),
-    ],
-    ids=["bumpnet", "copy for bumpnet", "plain"],
-)
-def test_a_histogram_is_named_by_the_template(template: str, prefix: str, name: str) -> None:
+def histograms(**keys: Any) -> str:
+    """Return the template of names that a configuration has."""
+    return HistogramCreation(input_dir="", output_dir="", **keys).name_template
+
+
+BUMPNET = histograms()
+
+
+def test_a_histogram_has_the_name_that_bumpnet_knows() -> None:
     channel = Channel.parse("2e_0m_10j_2g/e0e1j0")
-    assert mass_histogram_name(channel, "10.0", template=template, prefix=prefix) == name
+    name = mass_histogram_name(channel, "10.0", template=BUMPNET)
+    assert name == "mass_e0e1j0_cat_2ex_0mx_10jx_2gx_width_10.0"
+
+
+def test_the_copy_for_bumpnet_has_its_prefix() -> None:
+    channel = Channel.parse("2e_0m/e0e1")
+    name = mass_histogram_name(channel, "res", template=BUMPNET, prefix="ROI_")
+    assert name == "ROI_mass_e0e1_cat_2ex_0mx_width_res"
+
+
+def test_without_bumpnet_a_histogram_has_a_plain_name() -> None:
+    channel = Channel.parse("2e_0m/e0e1")
+    name = mass_histogram_name(channel, "2.5", template=histograms(use_bumpnet_naming=False))
+    assert name == "e0e1_2e_0m_2.5"
+
+
+def test_a_name_follows_its_template() -> None:
+    channel = Channel.parse("2e_0m/e0e1")
+    template = histograms(histogram_name_template="{prefix}{final_state}-{combination}")
+    assert mass_histogram_name(channel, "10.0", template=template) == "2e_0m-e0e1"

@@ -38,7 +38,7 @@ def test_cms_energies_are_in_gev_and_their_branches_flat() -> None:
 def test_atlas_energies_are_in_mev_and_their_branches_dotted() -> None:
     layout = load_layout("2024r-pp")
     assert (layout.experiment, layout.collision_energy_tev) == ("ATLAS", 13.0)
-    assert (layout.trees, layout.energy_unit) == (("CollectionTree",), "MeV")
+    assert (layout.trees, layout.energy_unit) == (("CollectionTree", "EventData"), "MeV")
     assert layout.objects["electrons"].pt == ("AnalysisElectronsAuxDyn.pt",)
 
 

@@ -17,6 +17,7 @@ from services import histograms, post_processing
 from services.run_directory import RunDirectory, chunk_report, layout, slice_report
 from services.storage import reports
 from services.storage.arrays import read_array
+from services.workers import Workers
 from tests.factory import make_config, run_pipeline, write_nanoaod
 
 N_EVENTS = 1500
@@ -84,7 +85,7 @@ def again(run: RunDirectory, folder: Path, **changes: Any) -> tuple[Config, RunD
     sections["post_processing_task_config"]["input_dir"] = str(run.masses)
     config = Config.model_validate_json(json.dumps(sections))
     paths = layout(folder, config)
-    histograms.run(config, paths, Slice())
+    histograms.run(config, paths, Slice(), Workers(1))
     return config, paths
 
 
@@ -362,7 +363,7 @@ def test_masses_that_are_not_those_of_the_spectra_are_noticed(
     config = Config.model_validate_json(json.dumps(sections))
     paths = layout(tmp_path / "run", config)
     with pytest.raises(DataError, match=rf"{source.chunk}: the books do not.*0j_2g/g0g1"):
-        post_processing.run(config, paths, Slice())
+        post_processing.run(config, paths, Slice(), Workers(1))
 
 
 def test_spectra_of_another_grid_are_refused(run: RunDirectory, tmp_path: Path) -> None:
@@ -374,4 +375,4 @@ def test_spectra_of_another_grid_are_refused(run: RunDirectory, tmp_path: Path) 
     }
     config = Config.model_validate_json(json.dumps(sections))
     with pytest.raises(DataError, match=r"180 bins of 5\.0 GeV, found 90 of 10\.0 GeV"):
-        post_processing.run(config, layout(tmp_path, config), Slice())
+        post_processing.run(config, layout(tmp_path, config), Slice(), Workers(1))

@@ -9,6 +9,7 @@ import pytest
 from schemas.config import Config, load
 from schemas.errors import ConfigError, StorageError
 from schemas.inputs import Sample, Slice
+from schemas.state import RunState, State
 from services import run_directory
 from tests.factory import make_config
 
@@ -65,7 +66,7 @@ def test_an_occupied_directory_is_refused_and_left_alone(tmp_path: Path) -> None
     chosen = tmp_path / "chosen"
     chosen.mkdir()
     (chosen / "thesis.txt").write_text("precious")
-    with pytest.raises(ConfigError, match="chosen: expected an absent or empty directory or a run"):
+    with pytest.raises(ConfigError, match="chosen: expected"):
         run_directory.open_run(config_of(tmp_path), chosen, NOW)
     assert [path.name for path in chosen.iterdir()] == ["thesis.txt"]
 
@@ -96,19 +97,93 @@ def test_the_resolved_configuration_lies_in_the_run(tmp_path: Path) -> None:
     assert run.config_file == run.root / "config.yaml"
 
 
-def test_a_run_is_opened_again(tmp_path: Path) -> None:
-    config = config_of(tmp_path)
-    run = run_directory.open_run(config, tmp_path / "run", NOW)
-    written = run.config_file.read_bytes()
-    assert run_directory.open_run(config, tmp_path / "run", NOW) == run
-    assert run.config_file.read_bytes() == written
+# A run that is continued
 
 
-def test_a_run_is_not_opened_for_other_inputs(tmp_path: Path) -> None:
-    run_directory.open_run(config_of(tmp_path), tmp_path / "run", NOW)
-    other = config_of(tmp_path, parsing_task_config={"release_years": ["demo"], "demo_events": 5})
-    with pytest.raises(ConfigError, match="demo_events: 200000 in the run, 5 now"):
-        run_directory.open_run(other, tmp_path / "run", NOW)
+def test_a_run_is_opened_again_with_its_configuration_untouched(tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen"
+    first = run_directory.open_run(config_of(tmp_path), chosen, NOW)
+    before = first.config_file.read_bytes()
+    later = config_of(tmp_path, histogram_creation_task_config={"bin_width_gev": 5.0})
+    assert run_directory.open_run(later, chosen, NOW) == first
+    assert first.config_file.read_bytes() == before
+    assert [path.name for path in chosen.iterdir() if path.is_file()] == ["config.yaml"]
+
+
+def test_the_run_does_not_keep_which_job_made_it(tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen"
+    for index in (2, 1, 3):
+        jobs = {"batch_job_index": index, "total_batch_jobs": 3}
+        run = run_directory.open_run(config_of(tmp_path, run_metadata=jobs), chosen, NOW)
+        metadata = load(run.config_file).run_metadata
+        assert (metadata.batch_job_index, metadata.total_batch_jobs) == (None, 3)
+
+
+OTHER_INPUTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "release_years": ("parsing_task_config", {"local_files": {"cms-nanoaod": ["/a.root"]}}),
+    "demo_events": ("parsing_task_config", {"release_years": ["demo"], "demo_events": 7}),
+    "local_files": ("parsing_task_config", {"local_files": {"cms-nanoaod": ["/a.root"]}}),
+    "max_files_to_process": (
+        "parsing_task_config",
+        {"release_years": ["demo"], "max_files_to_process": 3},
+    ),
+    "chunk_input_bytes": (
+        "parsing_task_config",
+        {"release_years": ["demo"], "chunk_input_bytes": 5},
+    ),
+    "total_batch_jobs": ("run_metadata", {"batch_job_index": 1, "total_batch_jobs": 2}),
+}
+
+
+@pytest.mark.parametrize("key", OTHER_INPUTS)
+def test_other_inputs_chunks_or_slices_are_refused_with_the_key(tmp_path: Path, key: str) -> None:
+    section, changed = OTHER_INPUTS[key]
+    run_directory.open_run(config_of(tmp_path), tmp_path / "chosen", NOW)
+    other = config_of(tmp_path, **{section: changed})
+    with pytest.raises(ConfigError, match=rf"\n  {section}\.{key}: .* in the run, .* now"):
+        run_directory.open_run(other, tmp_path / "chosen", NOW)
+
+
+def leave(folder: Path, name: str, *states: State) -> None:
+    """Leave a run whose jobs ended in these states."""
+    (folder / name / "logs").mkdir(parents=True)
+    (folder / name / "config.yaml").touch()
+    for number, state in enumerate(states, 1):
+        path = folder / name / "logs" / f"state_batch{number}.json"
+        path.write_text(RunState(state=state, stages={}).model_dump_json())
+
+
+@pytest.mark.parametrize(
+    "states",
+    [(), (State.FAILED,), (State.COMPLETED, State.WAITING), (State.PARSING, State.COMPLETED)],
+    ids=["no state", "failed", "waiting", "killed"],
+)
+def test_the_newest_unfinished_run_is_found(tmp_path: Path, states: tuple[State, ...]) -> None:
+    runs = tmp_path / "runs"
+    leave(runs, "atlas_opendata_20260101_000000", State.FAILED)
+    leave(runs, "atlas_opendata_20260102_000000", *states)
+    leave(runs, "atlas_opendata_20260103_000000", State.COMPLETED, State.COMPLETED)
+    found = run_directory.newest_unfinished(config_of(tmp_path))
+    assert found == runs / "atlas_opendata_20260102_000000"
+
+
+def test_of_runs_of_one_second_the_last_begun_is_the_newest(tmp_path: Path) -> None:
+    for suffix in ("", "_2", "_9", "_10"):
+        leave(tmp_path / "runs", f"atlas_opendata_20260101_000000{suffix}", State.FAILED)
+    found = run_directory.newest_unfinished(config_of(tmp_path))
+    assert found.name == "atlas_opendata_20260101_000000_10"
+
+
+def test_a_run_of_another_name_is_not_continued(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    leave(runs, "atlas_opendata_20260101_000000", State.COMPLETED)
+    leave(runs, "atlas_opendata_2_20260101_000000", State.FAILED)
+    leave(runs, "atlas_opendata_2024_20260101_000000", State.FAILED)
+    (runs / "atlas_opendata_20260102_000000").mkdir()
+    with pytest.raises(
+        ConfigError, match="unfinished run of the name 'atlas_opendata', found none"
+    ):
+        run_directory.newest_unfinished(config_of(tmp_path))
 
 
 STANDARD = {
@@ -177,6 +252,22 @@ def test_a_home_folder_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_simulation_has_histograms_of_its_own(tmp_path: Path, sample: Sample, name: str) -> None:
     run = run_directory.layout(tmp_path, config_of(tmp_path))
     assert run.histogram_file(sample) == tmp_path / "histograms" / name
+
+
+def test_a_final_state_can_have_histograms_of_its_own(tmp_path: Path) -> None:
+    run = run_directory.layout(tmp_path, config_of(tmp_path))
+    path = run.histogram_file(Sample.SIMULATION, "2e_0m")
+    assert path == tmp_path / "histograms" / "atlas_opendata_bumpnet_2e_0m_mc.root"
+
+
+def test_jobs_have_state_log_and_lock_of_their_own(tmp_path: Path) -> None:
+    run = run_directory.layout(tmp_path, config_of(tmp_path))
+    alone = [file(Slice()) for file in (run.state_file, run.log_file, run.lock_file)]
+    assert [path.name for path in alone] == ["state.json", "pipeline.log", "slice_1_of_1.lock"]
+    job = [file(Slice(2, 3)) for file in (run.state_file, run.log_file, run.lock_file)]
+    names = ["state_batch2.json", "pipeline_batch2.log", "slice_2_of_3.lock"]
+    assert [path.name for path in job] == names
+    assert {path.parent for path in alone + job} == {tmp_path / "logs"}
 
 
 def test_what_slices_write_has_their_number() -> None:

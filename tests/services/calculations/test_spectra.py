@@ -3,7 +3,6 @@
 from itertools import chain
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -237,45 +236,3 @@ def test_the_main_part_falls_from_its_first_bin_the_rightmost_highest(
         main = counts[:-1][cuts.low : cuts.high]
         assert main[0] == max(counts[:-1])
         assert (main[1:] < main[0]).all()
-
-
-# Cuts around known resonances
-
-RESONANCES = {
-    "below the floor everything is gone": (
-        spectrum(1, 9, 3, 4, 2),
-        {"floor": 3},
-        Cuts(peak=3, low=3, high=None, floor=3),
-    ),
-    "the peak is sought outside vetoes": (
-        spectrum(1, 4, 9, 3, 2),
-        {"vetoes": ((2, 3),)},
-        Cuts(peak=1, low=1, high=None, vetoes=((2, 3),)),
-    ),
-    "a vetoed bin is not empty": (
-        spectrum(1, 9, 4, 0, 3, 2),
-        {"vetoes": ((3, 4),)},
-        Cuts(peak=1, low=1, high=None, vetoes=((3, 4),)),
-    ),
-    "a vetoed bin is not left either": (
-        spectrum(0, 9, 5, 0, 3),
-        {"vetoes": ((2, 3),)},
-        Cuts(peak=1, low=1, high=None, vetoes=((2, 3),)),
-    ),
-    "nothing is left": (spectrum(1, 9), {"floor": 2}, Cuts(peak=None, low=2, high=None, floor=2)),
-}
-
-
-@pytest.mark.parametrize(("counts", "keys", "cuts"), RESONANCES.values(), ids=RESONANCES)
-def test_cuts_around_resonances_are_those_worked_out_by_hand(
-    counts: npt.NDArray[np.int64], keys: dict[str, Any], cuts: Cuts
-) -> None:
-    assert decide_cuts(counts, processing(), **keys) == cuts
-
-
-def test_each_entry_around_resonances_is_in_the_first_class_that_applies() -> None:
-    counts = spectrum(1, 2, 3, 9, 5, 4, 0, 7, 6)
-    cuts = decide_cuts(counts, processing(), floor=2, vetoes=((1, 3), (4, 5)))
-    assert count_classes(counts, cuts, GRID) == ClassCounts(
-        floor=3, veto=8, main=13, tail=7, overflow=6
-    )

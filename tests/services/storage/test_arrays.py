@@ -108,13 +108,6 @@ def test_the_digest_does_not_depend_on_the_order_of_arrays(tmp_path: Path) -> No
     assert len(digests) == 1
 
 
-def test_arrays_on_disk_are_described_as_when_they_were_written(tmp_path: Path) -> None:
-    with ArrayFolder(tmp_path / "chunk") as arrays:
-        arrays.append(NAME, floats(1, 2, 3))
-        arrays.append("10j/j0j1", floats(4))
-    assert describe_arrays(tmp_path, "chunk") == arrays.output("chunk")
-
-
 @pytest.mark.parametrize("n_bytes", [1, 4096, 5000 * 4, 10**9])
 def test_arrays_are_read_in_pieces_of_any_size(tmp_path: Path, n_bytes: int) -> None:
     write(tmp_path)
@@ -247,10 +240,11 @@ def test_damaged_spectra_are_refused(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("other", [Grid(5.0, 100), Grid(10.0, 200)], ids=["width", "end"])
-def test_spectra_on_another_grid_are_refused(tmp_path: Path, other: Grid) -> None:
-    write_spectra(tmp_path / "spectra.npz", some_spectra(), GRID)
-    with pytest.raises(DataError, match=r"found 100 of 10\.0 GeV; compute the masses again"):
-        read_spectra(tmp_path / "spectra.npz", other)
+def test_spectra_of_another_grid_are_refused(tmp_path: Path, other: Grid) -> None:
+    path = tmp_path / "spectra.npz"
+    write_spectra(path, some_spectra(), GRID)
+    with pytest.raises(DataError, match=r"bins of .* GeV, found 100 of 10\.0 GeV"):
+        read_spectra(path, other)
 
 
 def test_missing_spectra_are_refused(tmp_path: Path) -> None:
@@ -275,3 +269,24 @@ def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
     np.save(path, floats(1))
     with pytest.raises(DataError, match="expected summed spectra"):
         read_spectra(path, GRID)
+
+
+# Described from the files
+
+
+def test_arrays_are_described_from_their_files_as_when_they_were_written(tmp_path: Path) -> None:
+    with ArrayFolder(tmp_path / "chunk") as arrays:
+        arrays.append("2e/e0e1", floats(2))
+        arrays.append("10j/j0j1", floats(1, 2, 3))
+        arrays.append("2e/e0e1", floats(1))
+    assert describe_arrays(tmp_path, "chunk") == arrays.output("chunk")
+
+
+def test_a_changed_mass_changes_the_description(tmp_path: Path) -> None:
+    write(tmp_path / "chunk")
+    before = describe_arrays(tmp_path, "chunk")
+    path = tmp_path / "chunk" / f"{NAME}.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert describe_arrays(tmp_path, "chunk") != before
