@@ -77,7 +77,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add(
         "--list-missing",
         action="store_true",
-        help="print into how many jobs the run is cut, and which have --tasks still to do",
+        help="print into how many jobs the run is cut, its --tasks, and which jobs have them to do",
     )
     add("--plots-only", action="store_true", help="draw the figures of --run-dir again")
     add(
@@ -236,15 +236,16 @@ def status(options: argparse.Namespace) -> None:
         PipelineError: the run's files are damaged, or a job whose work is asked for is running.
     """
     refuse_no_run(options)
-    _, config = read_configuration(options)
+    config, chosen = read_configuration(options)
     from services import pipeline, progress, run_directory
 
     paths = run_directory.layout(options.run_dir.absolute(), config)
     if options.status:
         print(progress.progress_table(pipeline.progress(config, paths)))
     else:
-        missing = pipeline.slices_to_submit(config, paths, config.tasks.enabled())
-        print(pipeline.total_of(config), *missing)
+        tasks = [task for task in config.tasks.enabled() if task in chosen.tasks.enabled()]
+        missing = pipeline.slices_to_submit(config, paths, tasks)
+        print(pipeline.total_of(config), ",".join(tasks) or "-", *missing)
 
 
 def refuse_no_run(options: argparse.Namespace) -> None:

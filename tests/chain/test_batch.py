@@ -20,7 +20,7 @@ import uproot
 import yaml
 
 from main import main
-from schemas.config import load
+from schemas.config import TASK_NAMES, load
 from schemas.inputs import Sample, Slice
 from schemas.statistics import Statistics
 from services import plots, run_directory
@@ -489,7 +489,7 @@ def test_progress_tells_done_failed_and_not_begun(
     assert rows[2] == ["mass_calculating", "0", "0", "1", "2", "failed:", "1"]
     assert rows[-1] == ["merge", "0", "0", "0", "1"]
     assert main(["--list-missing", "--run-dir", str(root), "--tasks", "parsing"]) == 0
-    assert capsys.readouterr().out == "3 2 3\n"
+    assert capsys.readouterr().out == "3 parsing 2 3\n"
 
 
 def test_a_finished_run_is_done_in_every_stage(
@@ -499,7 +499,8 @@ def test_a_finished_run_is_done_in_every_stage(
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert [row[1:] for row in rows] == [["3", "0", "0", "0"]] * 4 + [["1", "0", "0", "0"]]
     assert main(["--list-missing", "--run-dir", str(merged.root)]) == 0
-    assert capsys.readouterr().out == "3\n"
+    every = ",".join(TASK_NAMES)
+    assert capsys.readouterr().out == f"3 {every}\n"
 
 
 def test_a_merge_of_a_run_of_one_job_makes_its_statistics_again(
