@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -41,7 +42,6 @@ MODES = {
     "bumpnet_check": ((), ("run_dir", "tasks", *_JOBS)),
     "inspect": ((), ("config", "run_dir", "tasks", *_JOBS)),
 }
-UNAVAILABLE_OPTIONS = ("dry_run", "plots_only")
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -71,6 +71,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         help="the run's directory; absent or empty: a new run",
     )
     add("--resume", action="store_true", help="continue the newest unfinished run of this name")
+    add("--refresh-metadata", action="store_true", help="ask the catalogs again for file lists")
     add("--fetch-only", action="store_true", help="make the run and list its files, no more")
     add("--merge-only", action="store_true", help="do what is missing, and merge all jobs")
     add("--status", action="store_true", help="say how far the jobs of --run-dir have come")
@@ -94,10 +95,6 @@ def refuse_wrong_combinations(options: argparse.Namespace) -> None:
     """Raise ConfigError, with a sentence, for options that cannot be meant together."""
     refuse_wrong_modes(options)
     refuse_wrong_jobs(options)
-    for option in UNAVAILABLE_OPTIONS:
-        if getattr(options, option):
-            msg = f"command line: {_spelt(option)} is not available in this version"
-            raise ConfigError(msg)
 
 
 def refuse_wrong_modes(options: argparse.Namespace) -> None:
@@ -179,7 +176,13 @@ def run(options: argparse.Namespace) -> None:
     part = pipeline.slice_of(config)
     with logging_to(paths.log_file(part)):
         # A job without --tasks does what it can; only one that is sent to a stage waits for it.
-        done = pipeline.run(config, paths, part, waits=options.tasks is not None)
+        done = pipeline.run(
+            config,
+            paths,
+            part,
+            waits=options.tasks is not None,
+            refresh_metadata=options.refresh_metadata,
+        )
     tell(done, config, paths)
 
 
@@ -206,7 +209,7 @@ def fetch(options: argparse.Namespace) -> None:
     from services import pipeline, run_directory
 
     paths = run_directory.open_run(of_run, options.run_dir, datetime.now())  # noqa: DTZ005 - folder names are in local time
-    pipeline.fetch_files(config, paths)
+    pipeline.fetch_files(config, paths, refresh_metadata=options.refresh_metadata)
     print(f"run directory: {paths.root}")
 
 
@@ -246,6 +249,21 @@ def status(options: argparse.Namespace) -> None:
         tasks = [task for task in config.tasks.enabled() if task in chosen.tasks.enabled()]
         missing = pipeline.slices_to_submit(config, paths, tasks)
         print(pipeline.total_of(config), ",".join(tasks) or "-", *missing)
+
+
+def draw(options: argparse.Namespace) -> None:
+    """Draw the figures of a run again, from its files alone.
+
+    Raises:
+        PipelineError: the run's files are damaged, or a figure cannot be written.
+    """
+    refuse_no_run(options)
+    _, config = read_configuration(options)
+    from services import pipeline, plots, run_directory
+
+    paths = run_directory.layout(options.run_dir.absolute(), config)
+    drawn = plots.run(config, paths, pipeline.WHOLE)
+    print("\n".join(map(str, drawn)) or "there is nothing to draw yet")
 
 
 def refuse_no_run(options: argparse.Namespace) -> None:
@@ -302,10 +320,21 @@ def act(options: argparse.Namespace) -> None:
     Raises:
         PipelineError: it cannot be done.
     """
-    if options.fetch_only:
+    if options.dry_run:
+        from services.dry_run import dry_run
+
+        _, config = read_configuration(options)
+        print(dry_run(config))
+    elif options.fetch_only:
         fetch(options)
+    elif options.plots_only:
+        draw(options)
     elif options.merge_only:
         merge(options)
+    elif options.inspect:
+        from services.inspect_file import inspect
+
+        print(inspect(options.inspect))
     elif options.status or options.list_missing:
         status(options)
     else:
@@ -321,18 +350,16 @@ def main(arguments: list[str] | None = None) -> int:
         refuse_wrong_combinations(options)
         if options.bumpnet_check:
             return check_for_bumpnet(options)
-        if options.inspect:
-            from services.inspect_file import inspect
-
-            print(inspect(options.inspect))
-        else:
-            act(options)
+        act(options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILURE
+    except BrokenPipeError:
+        # What reads our output (head, less) has seen enough; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -36,7 +36,7 @@ from pydantic import (
 from schemas.errors import ConfigError, did_you_mean
 from schemas.labels import CombinationPattern
 from schemas.particles import BY_KEY, ORDER, PARTICLES
-from schemas.releases import layout_names
+from schemas.releases import layout_names, layout_of_release
 
 SCHEMA_FILE = "config.schema.json"
 DEMO = "demo"
@@ -58,15 +58,7 @@ REPLACED_KEYS = {
 }
 
 # Keys with a fixed name that nothing reads yet: refused, so that nobody believes they act.
-UNAVAILABLE_KEYS = {
-    "parsing_task_config": (
-        "specific_record_ids",
-        "parse_mc",
-        "threads",
-        "count_retries_failed_files",
-        "fetching_metadata_timeout",
-    ),
-}
+UNAVAILABLE_KEYS: dict[str, tuple[str, ...]] = {}
 
 _BYTES = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?[bB])\s*$"
 _BYTE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -417,13 +409,8 @@ def _in_folder(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
     return tuple(str(folder / Path(path).expanduser()) for path in value)
 
 
-def _record_id(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 FilePaths = Annotated[Items[str], AfterValidator(_in_folder)]
 # YAML reads 30529 as a number; some ids are words.
-RecordId = Annotated[str, BeforeValidator(_record_id), Field(min_length=1)]
 MissingTrigger = Literal["error", "reject"]
 
 
@@ -459,16 +446,38 @@ def _known_layout(name: str) -> str:
 
 def _known_release(name: str) -> str:
     if name != DEMO:
-        msg = (
-            f"release {name!r} is not available in this version: write `{DEMO}`, or name files "
-            "on disk under local_files"
-        )
-        raise ValueError(msg)
+        try:
+            layout_of_release(name)
+        except ConfigError as error:
+            # The validator collects ValueErrors only.
+            raise ValueError(str(error)) from error
     return name
+
+
+def _as_text(value: object) -> object:
+    """Turn the number of a record or dataset into text: some have letters as well."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _each_named_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        msg = f"{', '.join(twice)} is named twice, so its events would count twice; name it once"
+        raise ValueError(msg)
+    return names
 
 
 Layout = Annotated[str, AfterValidator(_known_layout)]
 Release = Annotated[str, AfterValidator(_known_release)]
+_NUMBER_OR_TEXT = WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}]})
+RecordId = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$", max_length=64),
+    _NUMBER_OR_TEXT,
+]
+DatasetKey = Annotated[str, BeforeValidator(_as_text), Field(min_length=1), _NUMBER_OR_TEXT]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Parsing(Block):
@@ -480,20 +489,60 @@ class Parsing(Block):
     """File that lists the input files."""
     jobs_logs_path: str
     """Folder of state, reports and logs."""
-    release_years: Items[Release] = ()
-    """Releases to read; `demo` makes generated events on this machine."""
+    release_years: Annotated[Items[Release], AfterValidator(_each_named_once)] = ()
+    """ATLAS releases to read; `demo` makes generated events on this machine."""
     demo_events: int = Field(200_000, ge=1)
     """How many events the demo release has."""
+    specific_record_ids: Annotated[Items[RecordId], AfterValidator(_each_named_once)] = ()
+    """Records of the CERN Open Data portal to read, for example [30529, 30530]."""
+    parse_mc: bool | Literal["only"] = False
+    """Read a release's simulation: false, true (beside the data) or only."""
+    datasets: Annotated[Items[DatasetKey], AfterValidator(_each_named_once)] = ()
+    """Datasets of the releases to read, by number or short name; `data` is collision data."""
+    skim: str | None = Field(None, min_length=1)
+    """Which of a release's preselections to read; null reads the files without any."""
     local_files: dict[Layout, Items[str]] = {}
     """Files on disk per data layout: paths or globs, relative to the configuration file."""
     max_files_to_process: int | None = Field(None, ge=1)
     """At most so many files per source, data and simulation apart; null reads all."""
     parallel_processes: int | None = Field(None, ge=1)
     """Worker processes for parsing; null takes the cores given to the job."""
+    file_order: Literal["catalog", "shuffled"] = "catalog"
+    """Order of the files; with shuffled, max_files_to_process is an unbiased sample."""
+    file_order_seed: int = 1
+    """Which of the shuffled orders."""
+    read_mode: Literal["stream", "download"] = "stream"
+    """Read only the needed parts of remote files, or keep whole files in download_dir."""
+    protocol: Literal["https", "root", "file"] = "https"
+    """How CERN's files are reached: https, XRootD, or /eos mounted on this machine."""
+    threads: int = Field(8, ge=1, le=128)
+    """Remote files that are downloaded, or parts of one that are requested, at the same time."""
+    download_dir: str | None = None
+    """Folder of downloaded files, relative to the configuration file; null: the run's inputs."""
+    max_cache_gb: float | None = Field(100.0, gt=0, allow_inf_nan=False)
+    """Room for downloaded files in GB; those not used for longest go first. null: no limit."""
+    fetching_metadata_timeout: Seconds = 60.0
+    """Seconds that listing one release or record may take in all."""
+    metadata_max_age_days: float = Field(30.0, ge=0)
+    """Lists of remote files that are older, in days, are fetched anew for a new run."""
+    request_connect_timeout: Seconds = 10.0
+    """Seconds to wait for a connection."""
+    request_read_timeout: Seconds = 30.0
+    """Seconds without a byte after which a request has failed."""
+    request_total_timeout: Seconds = 120.0
+    """Seconds after which a request has failed even if bytes trickle in."""
+    request_retries: int = Field(5, ge=0)
+    """How often a request is tried again after a passing failure."""
+    request_backoff_seconds: float = Field(0.5, ge=0, allow_inf_nan=False)
+    """Pause before a request is tried again; it doubles each time and varies at random."""
+    count_retries_failed_files: int = Field(3, ge=0)
+    """How often a file is tried again, each time in another way, after its requests failed."""
     chunk_input_bytes: Bytes = 500_000_000
     """Files are grouped into chunks of about this size on disk: the unit of work and restart."""
     chunk_yield_threshold_bytes: Bytes = 64_000_000
     """Memory for events, in bytes: whatever is held beyond it is written out."""
+    parsed_format: Literal["rntuple", "ttree"] = "rntuple"
+    """How selected events are stored: an RNTuple is faster, older ROOT reads only the TTree."""
     max_failed_file_fraction: float = Field(0.0, ge=0, le=1)
     """Largest fraction of files that may fail before the run does."""
     keep_partial_files: bool = False
@@ -543,9 +592,23 @@ class Parsing(Block):
             if patterns
         }
 
+    @field_validator("download_dir")
+    @classmethod
+    def _absolute_folder(cls, value: str | None, info: ValidationInfo) -> str | None:
+        folder = Path(info.context["folder"] if info.context else ".").absolute()
+        return None if value is None else str(folder / Path(value).expanduser())
+
     @model_validator(mode="after")
     def _profiles_used(self) -> Self:
         inputs = (*self.release_years, *(f"local_{layout}" for layout in self.local_files))
+        for key in ("selection_by_record", "layout_by_record"):
+            for name in getattr(self, key):
+                if name not in self.specific_record_ids:
+                    msg = (
+                        f"{key}: {name!r} is not a record of this run"
+                        f"{did_you_mean(name, self.specific_record_ids)}"
+                    )
+                    raise ValueError(msg)
         for name in self.selection_by_release:
             if name not in inputs:
                 msg = (
@@ -567,13 +630,29 @@ class Parsing(Block):
 
     @model_validator(mode="after")
     def _demo_alone(self) -> Self:
-        if self.release_years and self.local_files:
+        others = len(self.release_years) > 1 or self.specific_record_ids or self.local_files
+        if DEMO in self.release_years and others:
             msg = (
                 "release_years: [demo] gives generated events, which must not be mixed with "
                 "other input; remove `demo`, or the other input"
             )
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _choices_of_releases(self) -> Self:
+        if (self.datasets or self.skim) and not set(self.release_years) - {DEMO}:
+            msg = (
+                "datasets and skim choose within releases, and release_years names none; name a "
+                "release, or remove them"
+            )
+            raise ValueError(msg)
+        return self
+
+    @property
+    def names_input(self) -> bool:
+        """Whether anything is named that could be read."""
+        return bool(self.release_years or self.specific_record_ids or self.local_files)
 
 
 def _at_least_two(value: int) -> int:
@@ -693,8 +772,8 @@ CombinationLabel = Annotated[str, AfterValidator(_names_combination)]
 class KnownResonance(Block):
     """A particle whose peak would hide what lies below or beside it, and what is done about it."""
 
-    name: str = Field(min_length=1)
-    """What tables call it."""
+    name: str = Field(pattern=r"^\S+$")
+    """What tables call it, without spaces."""
     mass_gev: PositiveGeV
     """Where its peak is, in GeV."""
     window_gev: WindowGeV
@@ -1027,10 +1106,11 @@ class Config(Block):
     @model_validator(mode="after")
     def _means_something(self) -> Self:
         parsing = self.parsing_task_config
-        if self.tasks.do_parsing and not (parsing.release_years or parsing.local_files):
+        if self.tasks.do_parsing and not parsing.names_input:
             msg = (
                 "parsing_task_config: there is nothing to read; name input under release_years "
-                "(for example [demo]) or local_files, or set tasks.do_parsing to false"
+                "(for example [demo]), specific_record_ids or local_files, or set "
+                "tasks.do_parsing to false"
             )
             raise ValueError(msg)
         self._refuse_missing_b_jets()
@@ -1243,12 +1323,23 @@ _WITHOUT_EFFECT = frozenset(
         "jobs_logs_path",
         "output_filename",
         "chunk_yield_threshold_bytes",
+        "parsed_format",
         "max_failed_file_fraction",
         "show_progress_bar",
         "parallel_processes",
         "threads",
         "count_retries_failed_files",
         "fetching_metadata_timeout",
+        "metadata_max_age_days",
+        "read_mode",
+        "protocol",
+        "download_dir",
+        "max_cache_gb",
+        "request_connect_timeout",
+        "request_read_timeout",
+        "request_total_timeout",
+        "request_retries",
+        "request_backoff_seconds",
     }
 )
 _ALL: tuple[str, ...] = ()
@@ -1259,6 +1350,14 @@ _READ_BY: dict[str, dict[str, tuple[str, ...]]] = {
             "release_years",
             "demo_events",
             "local_files",
+            "local_sample",
+            "specific_record_ids",
+            "layout_by_record",
+            "parse_mc",
+            "datasets",
+            "skim",
+            "file_order",
+            "file_order_seed",
             "possible_data_tree_names",
             "combine_releases",
         )

@@ -22,6 +22,10 @@ class DataError(PipelineError):
     """An input file, or a file of an earlier stage, does not hold what it must."""
 
 
+class TransferError(DataError):
+    """An input file could not be transferred, but another try may have more luck."""
+
+
 class StorageError(PipelineError):
     """A file could not be written or read for a reason outside its content (disk, rights)."""
 

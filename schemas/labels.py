@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Self
 
@@ -30,6 +31,7 @@ class FinalState:
         return "_".join(f"{count}{letter}" for letter, count in self.counts)
 
     @classmethod
+    @cache  # the few thousand final states of a run are named in hundreds of places
     def parse(cls, text: str) -> Self:
         """Read `2e_0m_4j_2g`.
 

@@ -61,8 +61,11 @@ def make_or_keep(
     workers: Workers,
     *,
     show: bool,
+    ahead: Callable[[Sequence[ChunkTask]], None] = lambda _tasks: None,
 ) -> tuple[list[Report], int]:
     """Return the reports of all chunks, in the order of the tasks, and how many were kept.
+
+    `ahead` is told, at the start and whenever a chunk is done, which ones are still to be made.
 
     Raises:
         PipelineError: a chunk cannot be made; whole chunks stay for the next start.
@@ -74,6 +77,7 @@ def make_or_keep(
     waiting = [task for task in tasks if task.chunk not in done]
     with Progress(stage.name, len(waiting), show=show) as progress:
         killed = []
+        ahead(waiting)
         for outcome in workers.map(stage.make, waiting):
             if outcome.result is None:
                 _tell(stage.name, outcome)

@@ -13,8 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
-from schemas.config import Config, digest
-from schemas.errors import DataError
+from schemas.config import Config, digest, is_multiple
+from schemas.errors import ConfigError, DataError
 from schemas.inputs import Sample, Slice
 from schemas.labels import Channel, mass_histogram_name
 from schemas.plan import Plan
@@ -110,6 +110,13 @@ class SampleHistograms:
 def prepare(config: Config, plan: Plan, sample: Sample) -> SampleHistograms:
     """Return empty histograms of a sample; their edges come from plan and configuration alone."""
     histograms = config.histogram_creation_task_config
+    for width in histograms.bin_width_gev if histograms.binning == "fixed" else ():
+        if not is_multiple(plan.bin_width_gev, width):
+            msg = (
+                f"histogram_creation_task_config.bin_width_gev: {width} does not divide the bin "
+                f"width of the plan that is read ({plan.bin_width_gev}); choose one that does"
+            )
+            raise ConfigError(msg)
     everything = (
         unprocessed_bins(plan, sample, histograms) if histograms.also_save_unprocessed else {}
     )

@@ -39,6 +39,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     """Fill and write the histograms, data and simulation apart, and return what was done.
 
     Raises:
+        ConfigError: the plan, of another run, has a grid that a bin width does not divide.
         DataError: post-processing is not complete, or is damaged.
         StorageError: the output cannot be written.
     """

@@ -39,7 +39,7 @@ from services.storage.arrays import (
     write_spectra,
 )
 from services.storage.atomic import appearing, require_space
-from services.storage.events import read_parsed
+from services.storage.parsed import read_parsed
 from services.workers import Workers
 
 log = logging.getLogger(__name__)

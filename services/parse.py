@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from schemas.config import Config, Parsing, digest
-from schemas.errors import DataError
+from schemas.errors import DataError, TransferError
 from schemas.inputs import Chunk, InputFile, Slice
 from schemas.releases import load_layout
 from schemas.reports import (
@@ -34,7 +34,9 @@ from services.run_directory import RunDirectory, chunk_report, events_file, slic
 from services.selections import SourceSelection, describe, selection_of
 from services.storage import reports
 from services.storage.atomic import appearing, require_space
-from services.storage.events import ParsedWriter, open_events, parsed_writer
+from services.storage.events import open_events
+from services.storage.parsed import ParsedWriter, parsed_writer, writable_format
+from services.storage.remote import Access, part_of_range
 from services.workers import Workers, tell_position
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     n_files = sum(len(chunk.files) for chunk in chunks)
     log.info("parsing: %d files in %d chunks, %d of them here", n_files, len(chunks), len(dealt))
     _announce(parsing, chunks)
+    if writable_format(parsing.parsed_format) != parsing.parsed_format:
+        log.warning("parsing: the installed uproot cannot write RNTuples; a TTree is written")
     settings = digest_of(digest(config, "parsing"), sorted(needed_types(config)))
     tasks = [
         ChunkTask(
@@ -72,11 +76,18 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         "parsing",
         paths.parsed_data,
         ParseReport,
-        make=partial(parse_chunk, config, paths.parsed_data, part),
+        make=partial(parse_chunk, config, paths, part),
         describe=partial(_describe, paths.parsed_data),
         is_final=_is_complete,
     )
-    made, n_kept = make_or_keep(stage, tasks, workers, show=parsing.show_progress_bar)
+    access = Access.of(parsing, paths.downloads)
+
+    def prefetch(waiting: Sequence[ChunkTask]) -> None:
+        access.prefetch(upcoming_files([task.source for task in waiting], parsing.threads))
+
+    made, n_kept = make_or_keep(
+        stage, tasks, workers, show=parsing.show_progress_bar, ahead=prefetch
+    )
     summary = SliceReport(
         stage="parsing",
         slice_index=part.index,
@@ -94,6 +105,16 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     if part.total == 1:
         judge_parsing([summary], config)
     return summary
+
+
+def upcoming_files(chunks: Sequence[Chunk], at_least: int) -> list[InputFile]:
+    """Return the files of the first chunk, and of so many more that there are `at_least` ahead."""
+    files: list[InputFile] = []
+    for number, chunk in enumerate(chunks):
+        if number and len(files) >= len(chunks[0].files) + at_least:
+            break
+        files += chunk.files
+    return files
 
 
 def _describe(folder: Path, chunk: str) -> Output:
@@ -174,7 +195,7 @@ class _FileLostError(Exception):
         self.reason = reason
 
 
-def parse_chunk(config: Config, folder: Path, part: Slice, task: ChunkTask) -> ParseReport:
+def parse_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkTask) -> ParseReport:
     """Select the events of a chunk's files into one file, and write its report.
 
     A file that fails is left out whole.
@@ -184,13 +205,19 @@ def parse_chunk(config: Config, folder: Path, part: Slice, task: ChunkTask) -> P
     """
     started = time.monotonic()
     chunk: Chunk = task.source
-    path = events_file(folder, chunk.name)
+    path = events_file(paths.parsed_data, chunk.name)
+    access = Access.of(config.parsing_task_config, paths.downloads)
     failed: dict[str, str] = {}
-    require_space(folder, task.threshold_bytes)
+    require_space(paths.parsed_data, task.threshold_bytes)
     while True:
         try:
-            with appearing(path, part) as temporary, parsed_writer(temporary) as writer:
-                tally, outcomes = _parse_files(config, task, failed, writer)
+            with (
+                appearing(path, part) as temporary,
+                parsed_writer(
+                    temporary, writable_format(config.parsing_task_config.parsed_format)
+                ) as writer,
+            ):
+                tally, outcomes = _parse_files(config, access, task, failed, writer)
             break
         except _FileLostError as lost:
             # Events in the output cannot be taken back: the chunk is made again without the file.
@@ -213,12 +240,16 @@ def parse_chunk(config: Config, folder: Path, part: Slice, task: ChunkTask) -> P
         peak_memory_bytes=peak_memory_bytes(),
         output=reports.describe(path),
     ).check()
-    reports.write(chunk_report(folder, chunk.name), report, part)
+    reports.write(chunk_report(paths.parsed_data, chunk.name), report, part)
     return report
 
 
 def _parse_files(
-    config: Config, task: ChunkTask, failed: dict[str, str], writer: ParsedWriter
+    config: Config,
+    access: Access,
+    task: ChunkTask,
+    failed: dict[str, str],
+    writer: ParsedWriter,
 ) -> tuple[_Tally, list[FileOutcome]]:
     parsing = config.parsing_task_config
     first = task.source.first
@@ -231,7 +262,8 @@ def _parse_files(
         of_file = _Tally()
         if reason is None:
             try:
-                _read_file(file, config, what, task.threshold_bytes, (of_file, chunk), writer)
+                sink = _Sink(of_file, chunk, writer, task.threshold_bytes)
+                _read_file(file, access, config, what, sink)
             except DataError as error:
                 reason = str(error)
                 is_partial = parsing.keep_partial_files and of_file.events_read > 0
@@ -257,45 +289,83 @@ def _outcome(file: InputFile, events: int, reason: str | None) -> FileOutcome:
     return FileOutcome(url=file.url, status=status, events=events, reason=reason)
 
 
+@dataclass(frozen=True)
+class _Sink:
+    """Where the events of a file go: its tally, and the chunk's file when that gets too large."""
+
+    of_file: _Tally
+    of_chunk: _Tally
+    writer: ParsedWriter
+    threshold: int
+    """Bytes that both tallies may hold before they are written out."""
+
+    def add(self, read: int, selected: Events, flow: tuple[CutRow, ...]) -> None:
+        self.of_file.add(read, selected, flow)
+        if self.of_chunk.held_bytes + self.of_file.held_bytes >= self.threshold:
+            self.of_chunk.write_out(self.writer)
+            self.of_file.write_out(self.writer)
+
+
 def _read_file(
+    file: InputFile, access: Access, config: Config, what: SourceSelection, sink: _Sink
+) -> None:
+    """Read a file; if it cannot be transferred try again, each time in another way.
+
+    Raises:
+        DataError: the file is not what the list says, or cannot be read to its end.
+    """
+    failure: TransferError | None = None
+    parsing = config.parsing_task_config
+    for tried in range(parsing.count_retries_failed_files + 1):
+        if failure:
+            log.info("trying again, number %d: %s", tried, failure)
+        opener = access.opener(file, tried, failure)
+        n_bytes = part_of_range(sink.threshold, tried)
+        try:
+            _read_events(file, opener, config, what, n_bytes, sink)
+        except TransferError as error:
+            failure = error
+        else:
+            return
+    if failure:
+        raise failure
+
+
+def _read_events(
     file: InputFile,
+    opener: Callable[[], Any] | None,
     config: Config,
     what: SourceSelection,
-    threshold: int,
-    tallies: tuple[_Tally, _Tally],
-    writer: ParsedWriter,
+    n_bytes: int,
+    sink: _Sink,
 ) -> None:
-    """Add a file's events to its tally, range by range.
-
-    `tallies` are the file's and the chunk's; what both hold beyond `threshold` is written out.
+    """Add a file's events, range by range, from where an earlier try ended.
 
     Raises:
         DataError: the file is not what the list says, or cannot be read to its end.
     """
     layout = load_layout(file.layout)
-    of_file, of_chunk = tallies
     trees = what.parsing.possible_data_tree_names
-    with open_events(file.url, layout, trees, needed_types(config), what.extras) as source:
+    needed = needed_types(config)
+    with open_events(file.url, layout, trees, needed, what.extras, opener) as source:
         if source.sample not in (None, file.sample):
             msg = (
                 f"{file.url}: listed as {file.sample}, but its branches are those of "
                 f"{source.sample}; list the files again"
             )
             raise DataError(msg)
-        of_file.notes.update(source.notes)
-        step = source.events_within(threshold)
-        for start in range(0, source.n_events, step):
-            stop = min(start + step, source.n_events)
+        if sink.of_file.events_read > source.n_events:
+            msg = f"{file.url}: it has fewer events than at an earlier try; list the files again"
+            raise DataError(msg)
+        sink.of_file.notes.update(source.notes)
+        for start, stop in source.ranges(n_bytes, sink.of_file.events_read):
             events = source.read(start, stop)
             try:
                 selected, flow = select(events, what.selection)
             except DataError as error:
                 msg = f"{file.url}: {error}"
                 raise DataError(msg) from error
-            of_file.add(stop - start, selected, flow)
-            if of_chunk.held_bytes + of_file.held_bytes >= threshold:
-                of_chunk.write_out(writer)
-                of_file.write_out(writer)
+            sink.add(stop - start, selected, flow)
 
 
 def _sums(made: Sequence[ParseReport]) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from schemas.config import Config
@@ -110,13 +111,21 @@ class Done:
 
 
 def run(
-    config: Config, paths: RunDirectory, part: Slice, *, waits: bool = False, draws: bool = True
+    config: Config,
+    paths: RunDirectory,
+    part: Slice,
+    *,
+    waits: bool = False,
+    draws: bool = True,
+    refresh_metadata: bool = False,
 ) -> Done:
     """Run the enabled stages of a slice in order; a run of one job also `draws` its figures.
 
     The state file follows each step. A batch job that meets a barrier other slices have not
     reached waits for them for the configured time and then fails, if it `waits`; else it ends
     there, having done what it can.
+
+    With `refresh_metadata` the catalogs are asked even if their lists are known.
 
     Raises:
         PipelineError: a stage failed, or the figures; the state is FAILED then.
@@ -128,7 +137,7 @@ def run(
     with only_writer(paths.lock_file(part)), _Pools(config) as pools:
         _tidy(paths, part)
         machine = _Machine(paths, part, enabled)
-        for stage in _enabled_stages(config):
+        for stage in _enabled_stages(config, refresh_metadata=refresh_metadata):
             try:
                 done.append(machine.walk(stage, config, part, pools.of(stage)))
             except BarrierError as error:
@@ -147,16 +156,16 @@ def run(
     return Done(tuple(done))
 
 
-def fetch_files(config: Config, paths: RunDirectory) -> None:
+def fetch_files(config: Config, paths: RunDirectory, *, refresh_metadata: bool = False) -> None:
     """List the run's input files, and do nothing else: what a node without network cannot do.
 
     Raises:
         PipelineError: they cannot be listed.
     """
-    for stage in _enabled_stages(config):
-        if stage.run is fetch.run:
-            with Workers(1) as workers:
-                stage.run(config, paths, Slice(1, total_of(config)), workers)
+    if "parsing" in config.tasks.enabled():
+        part = Slice(1, total_of(config))
+        with Workers(1) as workers:
+            fetch.run(config, paths, part, workers, refresh=refresh_metadata)
 
 
 @dataclass(frozen=True)
@@ -284,9 +293,13 @@ def total_of(config: Config) -> int:
     return config.run_metadata.total_batch_jobs or 1
 
 
-def _enabled_stages(config: Config) -> tuple[Stage, ...]:
+def _enabled_stages(config: Config, *, refresh_metadata: bool = False) -> tuple[Stage, ...]:
     enabled = config.tasks.enabled()
-    return tuple(stage for stage in STAGES if stage.task in enabled)
+    stages = [stage for stage in STAGES if stage.task in enabled]
+    if refresh_metadata:
+        anew = partial(fetch.run, refresh=True)
+        stages = [replace(s, run=anew) if s.run is fetch.run else s for s in stages]
+    return tuple(stages)
 
 
 def _folders(paths: RunDirectory) -> dict[str, Path]:

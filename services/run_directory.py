@@ -28,6 +28,7 @@ class RunDirectory:
     config_file: Path
     file_list: Path
     inputs: Path
+    downloads: Path
     parsed_data: Path
     masses_input: Path
     masses: Path
@@ -144,6 +145,7 @@ def layout(root: Path, config: Config) -> RunDirectory:
         config_file=root / "config.yaml",
         file_list=place(parsing.file_urls_path, "metadata_cache.json"),
         inputs=root / "inputs",
+        downloads=place(parsing.download_dir or "", "inputs"),
         parsed_data=place(parsing.output_path, "parsed_data"),
         masses_input=place(masses.input_dir, "parsed_data"),
         masses=place(masses.output_dir, "im_arrays"),
@@ -164,6 +166,12 @@ _FIXED = {
         "release_years",
         "demo_events",
         "local_files",
+        "specific_record_ids",
+        "parse_mc",
+        "datasets",
+        "skim",
+        "file_order",
+        "file_order_seed",
         "max_files_to_process",
         "chunk_input_bytes",
     ),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.servers import OpenDataServer
 
 # The same examples on every machine: a test that fails for one fails for all.
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)
@@ -24,3 +27,23 @@ def real_data() -> Path:
             "real open-data files are not here: set OPENDATA_TEST_FILES to the folder that has them"
         )
     return folder
+
+
+@pytest.fixture(autouse=True)
+def user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep tests out of the user's own cache, and return theirs."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenDataServer]:
+    """Return a server on this machine that stands for the ATLAS catalog and CERN's portal."""
+    with OpenDataServer() as running:
+        monkeypatch.setenv("ATLAS_API_BASE_URL", running.url)
+        monkeypatch.setenv("OPENDATA_PORTAL_URL", running.url)
+        # Nobody is there: no test asks another machine.
+        monkeypatch.setenv("OPENDATA_XROOTD_URL", "root://127.0.0.1:1")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield running

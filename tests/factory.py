@@ -43,6 +43,7 @@ def write_tree(
     tree: str,
     branches: Mapping[str, Any],
     counter_name: Callable[[str], str] = lambda counted: f"n{counted}",
+    events_per_basket: int = 10**9,
 ) -> Path:
     """Write one TTree; an awkward record becomes `n{name}` and `{name}_{field}`."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,12 +52,21 @@ def write_tree(
             name: column.type.content if isinstance(column, ak.Array) else column.dtype
             for name, column in branches.items()
         }
-        file.mktree(tree, types, counter_name=counter_name).extend(dict(branches))
+        written = file.mktree(tree, types, counter_name=counter_name)
+        n_events = len(next(iter(branches.values())))
+        for start in range(0, max(n_events, 1), events_per_basket):
+            part = slice(start, start + events_per_basket)
+            written.extend({name: column[part] for name, column in branches.items()})
     return path
 
 
 def write_nanoaod(
-    path: Path, *, simulation: bool = False, first_event: int = 1, **objects: Collection
+    path: Path,
+    *,
+    simulation: bool = False,
+    first_event: int = 1,
+    events_per_basket: int = 10**9,
+    **objects: Collection,
 ) -> Path:
     """Write a NanoAOD-like file; collections that are not given are empty.
 
@@ -86,7 +96,7 @@ def write_nanoaod(
                 for position, quantity in enumerate(quantities)
             }
         )
-    return write_tree(path, "Events", branches)
+    return write_tree(path, "Events", branches, events_per_basket=events_per_basket)
 
 
 def make_config(data: Mapping[str, Any], folder: Path) -> Config:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from schemas.inputs import Chunk, InputFile, Sample
+
+
+def in_random_order(files: Iterable[InputFile], seed: int) -> list[InputFile]:
+    """Return the files in an order that depends on their names and the seed alone.
+
+    The first files of it are an unbiased sample, and stay so when the catalog lists more.
+    """
+
+    def place(file: InputFile) -> bytes:
+        return hashlib.sha256(f"{seed} {file.url}".encode()).digest()
+
+    return sorted(files, key=place)
 
 
 def limit_files(files: Sequence[InputFile], most: int | None) -> tuple[InputFile, ...]:

@@ -42,6 +42,7 @@ class ArrayFolder:
         self._held: dict[str, list[Array]] = {}
         self._lengths: dict[str, int] = {}
         self._digests: dict[str, hashlib._Hash] = {}
+        self._made: set[Path] = set()
         self.held_bytes = 0
 
     def __enter__(self) -> Self:
@@ -73,8 +74,9 @@ class ArrayFolder:
     def _write(self, name: str, masses: Array) -> None:
         path = self._folder / f"{name}.npy"
         is_new = name not in self._lengths
-        if is_new:
+        if path.parent not in self._made:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._made.add(path.parent)
         data = self._note(name, masses)
         with path.open("wb" if is_new else "r+b") as file:
             # The header has room for a growing length, so it can be written again in place.
@@ -331,9 +333,17 @@ def _read_header(file: IO[bytes], file_size: int) -> int:
 
 
 def _write_header(file: IO[bytes], length: int) -> None:
-    np.lib.format.write_array_header_1_0(
-        file, {"descr": _TYPE.str, "fortran_order": False, "shape": (length,)}
-    )
+    """Write what `numpy.save` does for an array of masses; always as long, whatever the length."""
+    file.write(_HEADER % f"({length},), }}".ljust(_SHAPE_ROOM).encode())
+
+
+# Format version 1.0: magic, length of the text, and the text, in 128 bytes. numpy's own writer
+# makes the same bytes, but thinks about every type that there is.
+_HEADER_SIZE = 128
+_HEADER_START = b"\x93NUMPY\x01\x00" + struct.pack("<H", _HEADER_SIZE - 10)
+_HEADER_TEXT = f"{{'descr': '{_TYPE.str}', 'fortran_order': False, 'shape': ".encode()
+_SHAPE_ROOM = _HEADER_SIZE - len(_HEADER_START) - len(_HEADER_TEXT) - 1
+_HEADER = _HEADER_START + _HEADER_TEXT + b"%s\n"
 
 
 def list_arrays(folder: Path) -> tuple[str, ...]:

@@ -1,25 +1,23 @@
-"""Events in ROOT files: input of any layout -> Events in GeV; selected events <-> parsed_data."""
+"""Events in ROOT files: input of any layout -> Events in GeV."""
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import awkward as ak
 import numpy as np
 import uproot
 
-from schemas.errors import DataError, StorageError
-from schemas.particles import BY_LETTER, PARTICLES
+from schemas.errors import DataError, StorageError, TransferError
 from schemas.releases import Discriminant, Layout
 from services.calculations.btagging import is_computed
-from services.calculations.objects import B_TAG, KINEMATICS, Events, Objects, offsets_of
+from services.calculations.objects import B_TAG, Events, Integers, Objects
 from services.storage.branches import NO_EXTRAS, Extras, FileBranches
-from services.storage.unpacking import Columns, flat, float32, unpack_objects, unpack_scores
+from services.storage.unpacking import Columns, unpack_objects, unpack_scores
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +25,17 @@ PARSED_TREE = "events"
 # Decompressing costs a third of zlib's time and the files are hardly larger.
 _COMPRESSION = uproot.LZ4(1)
 _IDENTITY = {"run": np.uint32, "lumi": np.uint32, "event": np.uint64}
+# What a mounted remote file system answers when its network fails.
+_PASSING_ERRORS = frozenset({errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.EAGAIN, errno.ENXIO})
 
 
 @contextmanager
-def _data_errors(url: str) -> Iterator[None]:
+def data_errors(url: str, *, is_remote: bool = False) -> Iterator[None]:
     """Turn whatever a broken file makes the reading library raise into a DataError.
 
     The library parses untrusted bytes, and damage at an unlucky place has been seen to raise
     TypeError, IndexError, struct.error, decompression errors and others: hence every Exception.
+    Of a remote file the damage may have happened on the way, so another try may succeed.
     """
     try:
         yield
@@ -50,7 +51,8 @@ def _data_errors(url: str) -> Iterator[None]:
             f"{url}: expected a readable ROOT file, found damage or another format "
             f"({type(error).__name__}: {reason}); replace the file or leave it out"
         )
-        raise DataError(msg) from error
+        is_passing = is_remote or getattr(error, "errno", None) in _PASSING_ERRORS
+        raise (TransferError if is_passing else DataError)(msg) from error
 
 
 class EventFile:
@@ -63,8 +65,11 @@ class EventFile:
         layout: Layout,
         needed: Collection[str],
         extras: Extras = NO_EXTRAS,
+        *,
+        is_remote: bool = False,
     ) -> None:
         self._url = url
+        self._is_remote = is_remote
         self._tree = tree
         self._layout = layout
         self._btag = extras.btag
@@ -83,7 +88,26 @@ class EventFile:
 
     def events_within(self, n_bytes: int) -> int:
         """Return how many events, at least 1, take about so many bytes of memory."""
-        return _events_within(self._tree, self._branches, n_bytes)
+        return events_within_bytes(self._tree, self._branches, n_bytes)
+
+    def ranges(self, n_bytes: int, start: int = 0) -> Iterator[tuple[int, int]]:
+        """Yield ranges of events from `start` to the end that take about so many bytes of memory.
+
+        They end where baskets end, unless that would leave far fewer events.
+        """
+        step = self.events_within(n_bytes)
+        with data_errors(self._url, is_remote=self._is_remote):
+            ends, n_branches = _basket_ends(self._tree, self._branches)
+        while start < self.n_events:
+            stop = min(start + step, self.n_events)
+            if stop < self.n_events:
+                first, last = np.searchsorted(ends, [start + 1 + step // _FEWEST, stop + 1])
+                if first < last:
+                    # Where most branches end a basket, the last such place.
+                    best = n_branches[first:last][::-1]
+                    stop = int(ends[last - 1 - np.argmax(best)])
+            yield start, stop
+            start = stop
 
     def read(self, start: int, stop: int) -> Events:
         """Return the events `start .. stop - 1` with energies in GeV.
@@ -91,7 +115,7 @@ class EventFile:
         Raises:
             DataError: the range cannot be read, or its branches do not fit together.
         """
-        with _data_errors(self._url):
+        with data_errors(self._url, is_remote=self._is_remote):
             columns = self._fetch(self._branches, start, stop)
             identity = {
                 name: columns.per_event(self._found.identity[name]).astype(dtype)
@@ -142,7 +166,7 @@ _SEARCH_STEP = 100_000
 _SMALLEST_VALUE = 4
 
 
-def _events_within(tree: Any, branches: Collection[str], n_bytes: int) -> int:
+def events_within_bytes(tree: Any, branches: Collection[str], n_bytes: int) -> int:
     """Return how many events, at least 1, of these branches take about so many bytes of memory."""
     if not tree.num_entries:
         return 1
@@ -172,6 +196,19 @@ def _uncompressed_bytes(tree: Any, branches: Collection[str]) -> int:
     return bits // 8
 
 
+# A range is cut short by at most this, to one part in so many, to end where a basket does.
+_FEWEST = 8
+
+
+def _basket_ends(tree: Any, branches: Collection[str]) -> tuple[Integers, Integers]:
+    """Return where baskets or clusters end, in events, sorted, and of how many branches each."""
+    offsets = [getattr(tree[name], "entry_offsets", ()) for name in branches]
+    ends, counts = np.unique(
+        np.array([end for of in offsets for end in of[1:]], dtype=np.int64), return_counts=True
+    )
+    return ends, counts
+
+
 @contextmanager
 def open_events(
     url: str,
@@ -179,18 +216,22 @@ def open_events(
     more_trees: Collection[str],
     needed: Collection[str],
     extras: Extras = NO_EXTRAS,
+    opener: Callable[[], Any] | None = None,
 ) -> Iterator[EventFile]:
     """Open a file of a layout; trees named in `more_trees` are tried before the layout's own.
 
-    A type of `needed` must be there, and whatever `extras` names; other types may be absent.
+    A type of `needed` must be there, and whatever `extras` names; other types may be absent. A
+    file that is not on this machine is opened by `opener`.
 
     Raises:
-        DataError: not ROOT, no such tree, a required branch is missing.
+        DataError: not ROOT, no such tree, a required branch is missing; TransferError if the file
+            could not be had, but another try may succeed.
     """
-    with _data_errors(url):
-        file = uproot.open(url)
+    is_remote = opener is not None
+    with data_errors(url, is_remote=is_remote):
+        file = opener() if opener else uproot.open(url)
     with file:
-        with _data_errors(url):
+        with data_errors(url, is_remote=is_remote):
             there = {name.partition(";")[0] for name in file.keys(recursive=False)}
             wanted = [*more_trees, *layout.trees]
             tree_name = next((name for name in wanted if name in there), None)
@@ -200,7 +241,7 @@ def open_events(
                     f"{', '.join(sorted(there)) or 'an empty file'}; is this the right data layout?"
                 )
                 raise DataError(msg)
-            events = EventFile(url, file[tree_name], layout, needed, extras)
+            events = EventFile(url, file[tree_name], layout, needed, extras, is_remote=is_remote)
         yield events
 
 
@@ -213,13 +254,14 @@ class TreeContent:
     branches: tuple[str, ...]
 
 
-def list_trees(url: str) -> dict[str, TreeContent]:
-    """Return the trees and RNTuples of a file by name.
+def list_trees(url: str, opener: Callable[[], Any] | None = None) -> dict[str, TreeContent]:
+    """Return the trees and RNTuples of a file, opened by `opener` if it is remote, by name.
 
     Raises:
         DataError: the file cannot be read.
     """
-    with _data_errors(url), uproot.open(url) as file:
+    is_remote = opener is not None
+    with data_errors(url, is_remote=is_remote), opener() if opener else uproot.open(url) as file:
         classes = file.classnames(recursive=False)
         names = [name for name, kind in classes.items() if kind in _TREE_CLASSES]
         found = {name.partition(";")[0]: file[name] for name in reversed(names)}
@@ -232,89 +274,3 @@ def list_trees(url: str) -> dict[str, TreeContent]:
 
 
 _TREE_CLASSES = {"TTree": "TTree", "ROOT::RNTuple": "RNTuple"}
-
-
-def _nothing(n_events: int) -> Objects:
-    """Return events without an object of a type."""
-    empty = np.zeros(0, dtype=np.float32)
-    return Objects(np.zeros(n_events + 1, dtype=np.int64), dict.fromkeys(KINEMATICS, empty))
-
-
-def _record(objects: Objects) -> ak.Array:
-    content = ak.contents.RecordArray(
-        [ak.contents.NumpyArray(np.ascontiguousarray(objects.columns[q])) for q in KINEMATICS],
-        list(KINEMATICS),
-        length=objects.n_objects,
-    )
-    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(objects.offsets), content))
-
-
-class ParsedWriter:
-    """Writes selected events, range by range, to one file of parsed_data."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = uproot.recreate(path, compression=_COMPRESSION)
-        types: dict[str, Any] = dict(_IDENTITY)
-        types |= {particle.name: _record(_nothing(0)).type.content for particle in PARTICLES}
-        self._tree = self._file.mktree(PARSED_TREE, types)
-
-    def write(self, events: Events) -> None:
-        """Append events; types that they do not have are empty."""
-        none = _nothing(len(events))
-        columns: dict[str, Any] = {name: getattr(events, name) for name in _IDENTITY}
-        for particle in PARTICLES:
-            columns[particle.name] = _record(events.objects.get(particle.name, none))
-        self._tree.extend(columns)
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._file.close()
-
-
-@contextmanager
-def parsed_writer(path: Path) -> Iterator[ParsedWriter]:
-    """Open a new file of parsed_data: tree `events`, n{Type}, {Type}_pt/eta/phi/mass in GeV."""
-    writer = ParsedWriter(path)
-    try:
-        yield writer
-    finally:
-        writer.close()
-
-
-def read_parsed(
-    path: Path, types: Collection[str], only_counted: Collection[str], n_bytes: int
-) -> Iterator[Mapping[str, Objects]]:
-    """Yield the objects of a file of parsed_data, by letter, in ranges of about `n_bytes`.
-
-    Types in `only_counted` come without columns.
-
-    Raises:
-        DataError: the file is missing, damaged, or not of parsed_data.
-    """
-    url = str(path)
-    branches = [f"{name}_{quantity}" for name in types for quantity in KINEMATICS]
-    counters = [f"n{name}" for name in only_counted]
-    with _data_errors(url), uproot.open(url) as file:
-        tree = file[PARSED_TREE]
-        step = _events_within(tree, branches + counters, n_bytes)
-        for start in range(0, tree.num_entries, step):
-            stop = min(start + step, tree.num_entries)
-            columns = tree.arrays(
-                branches + counters, entry_start=start, entry_stop=stop, library="ak"
-            )
-            yield _parsed_objects(columns, types, only_counted)
-
-
-def _parsed_objects(
-    columns: ak.Array, types: Collection[str], only_counted: Collection[str]
-) -> dict[str, Objects]:
-    found = {}
-    for letter, particle in BY_LETTER.items():
-        if particle.name in types:
-            offsets, _ = flat(columns[f"{particle.name}_pt"])
-            values = {q: float32(flat(columns[f"{particle.name}_{q}"])[1]) for q in KINEMATICS}
-            found[letter] = Objects(offsets, values)
-        elif particle.name in only_counted:
-            counts = ak.to_numpy(columns[f"n{particle.name}"])
-            found[letter] = Objects(offsets_of(counts), {})
-    return found

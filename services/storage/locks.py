@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 30.0
 # A holder that has not been heard of for so long is gone, whatever host it is on.
 STALE_SECONDS = 300.0
+# The same for short works: who waits for one should not wait long for the dead.
+_SHORT_HEARTBEAT_SECONDS = 2.0
+_SHORT_STALE_SECONDS = 30.0
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -86,17 +90,32 @@ def _ask_by_signal(number: int) -> str:
 
 
 @contextmanager
-def only_writer(path: Path, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> Iterator[None]:
+def only_writer(
+    path: Path,
+    *,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    stale_seconds: float = STALE_SECONDS,
+    wait_seconds: float = 0.0,
+) -> Iterator[None]:
     """Hold the lock at `path` while the body runs.
+
+    A holder that has not been heard of for `stale_seconds` is gone; for a live one `wait_seconds`
+    are waited.
 
     Raises:
         StorageError: a live process holds it, or the folder cannot be written to.
     """
     me = Holder.this_process()
+    deadline = time.monotonic() + wait_seconds
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         while not _create(path, me):
-            _take_over_if_stale(path)
+            live = _take_over_if_stale(path, stale_seconds)
+            if live is None:
+                continue
+            if time.monotonic() >= deadline:
+                raise StorageError(live)
+            time.sleep(_LOOK_SECONDS)
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, me, stop, heartbeat_seconds), daemon=True)
     beat.start()
@@ -107,6 +126,22 @@ def only_writer(path: Path, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> Ite
         beat.join()
         if _holder(path) == me:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, wait_seconds: float) -> Iterator[None]:
+    """Hold a lock for a short work that others wait for, such as fetching a list once for all.
+
+    Raises:
+        StorageError: a live process held it for all that time, or it cannot be created.
+    """
+    with only_writer(
+        path,
+        heartbeat_seconds=_SHORT_HEARTBEAT_SECONDS,
+        stale_seconds=_SHORT_STALE_SECONDS,
+        wait_seconds=wait_seconds,
+    ):
+        yield
 
 
 def is_held(path: Path) -> bool:
@@ -146,36 +181,37 @@ def _age(path: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _take_over_if_stale(path: Path) -> None:
+def _take_over_if_stale(path: Path, stale_seconds: float) -> str | None:
+    """Return who holds a lock, as a sentence; None if nobody does, any more or for a moment."""
     holder = _holder(path)
     age = _age(path)
-    if age < STALE_SECONDS and not (holder and holder.is_gone()):
+    if age < stale_seconds and not (holder and holder.is_gone()):
         if holder is None:
             # The other process is between making the file and writing its name.
             time.sleep(0.05)
             if not path.exists() or _holder(path):
-                return
+                return None
         who = f"process {holder.process} on {holder.host}" if holder else "another process"
-        msg = (
+        return (
             f"{path}: {who} is working on this part of the run (last heard of {age:.0f} s ago); "
             "wait for it, or stop it, before starting another"
         )
-        raise StorageError(msg)
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:
         # Of several that see a stale lock, one succeeds in moving it away.
         path.rename(aside)
     except FileNotFoundError:
-        return
+        return None
     if _holder(aside) != holder:
         # Another was faster, and this is its fresh lock: it goes back, unless there is one again.
         with contextlib.suppress(FileExistsError):
             os.link(aside, path)
         aside.unlink()
-        return
+        return None
     aside.unlink()
     who = f"process {holder.process} on {holder.host}" if holder else "a process unknown"
     log.warning("%s: taken over from %s, which is gone", path, who)
+    return None
 
 
 def _beat(path: Path, me: Holder, stop: threading.Event, seconds: float) -> None:

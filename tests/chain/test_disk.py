@@ -60,7 +60,7 @@ def test_a_disk_that_runs_full_stops_the_run_which_goes_on_when_there_is_room(
             "particle_counts": {},
             "parallel_processes": 1,
         },
-        "mass_calculation_task_config": {"min_events_per_fs": 1, "parallel_processes": 1},
+        "mass_calculation_task_config": {"min_events_per_fs": 100, "parallel_processes": 1},
     }
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(data))

@@ -25,7 +25,7 @@ from schemas.inputs import Chunk, InputFile, Sample, Slice
 from schemas.reports import FileStatus
 from services.chunks import ChunkTask
 from services.parse import parse_chunk
-from services.storage.events import PARSED_TREE
+from services.storage.parsed import PARSED_TREE
 from tests.factory import make_config, write_nanoaod
 
 CHECKOUT = Path(__file__).parents[2]

@@ -42,7 +42,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_with(inputs: Path, root: Path, **parsing: object) -> RunDirectory:
+def run_with(inputs: Path, root: Path, **parsing: Any) -> RunDirectory:
     config = make_config(
         {
             "parsing_task_config": {
@@ -51,7 +51,10 @@ def run_with(inputs: Path, root: Path, **parsing: object) -> RunDirectory:
                 "particle_counts": {"electrons": {"max": 3}},
                 **parsing,
             },
-            "mass_calculation_task_config": {"min_events_per_fs": 5},
+            "mass_calculation_task_config": {
+                "min_events_per_fs": 5,
+                "parallel_processes": parsing.get("parallel_processes", 1),
+            },
             "histogram_creation_task_config": {"bin_width_gev": [10.0, 2.5]},
         },
         inputs,
@@ -80,10 +83,24 @@ def test_the_result_does_not_depend_on_how_files_are_grouped(
     assert_identical(reference, run_with(inputs, tmp_path / "run", chunk_input_bytes=n_bytes))
 
 
-@pytest.mark.parametrize("n_bytes", [1_000, 7_000, 10**9])
+@pytest.mark.parametrize("n_bytes", [2_000, 7_000, 10**9])
 def test_the_result_does_not_depend_on_the_memory_for_events(
     inputs: Path, reference: RunDirectory, tmp_path: Path, n_bytes: int
 ) -> None:
     assert_identical(
         reference, run_with(inputs, tmp_path / "run", chunk_yield_threshold_bytes=n_bytes)
     )
+
+
+@pytest.mark.parametrize("form", ["ttree", "rntuple"])
+def test_the_result_does_not_depend_on_how_events_are_stored(
+    inputs: Path, reference: RunDirectory, tmp_path: Path, form: str
+) -> None:
+    assert_identical(reference, run_with(inputs, tmp_path / "run", parsed_format=form))
+
+
+def test_the_result_does_not_depend_on_the_number_of_workers(
+    inputs: Path, reference: RunDirectory, tmp_path: Path
+) -> None:
+    run = run_with(inputs, tmp_path / "run", parallel_processes=2, chunk_input_bytes=1)
+    assert_identical(reference, run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,9 +120,11 @@ def test_a_second_start_keeps_every_chunk(tmp_path: Path) -> None:
         assert report.kept == 2
 
 
-@pytest.fixture
-def finished(tmp_path: Path) -> tuple[Path, dict[str, dict[str, object]]]:
-    """Return a finished run of two chunks, and its configuration."""
+@pytest.fixture(scope="module")
+def finished_once(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, dict[str, dict[str, object]]]:
+    tmp_path = tmp_path_factory.mktemp("finished")
     write_nanoaod(tmp_path / "a.root", electrons=PAIR * 3)
     write_nanoaod(tmp_path / "b.root", electrons=PAIR * 4)
     data: dict[str, dict[str, object]] = {
@@ -134,6 +137,16 @@ def finished(tmp_path: Path) -> tuple[Path, dict[str, dict[str, object]]]:
     }
     config = configure(tmp_path / "config.yaml", data)
     assert main(["--config", str(config), "--run-dir", str(tmp_path / "run")]) == 0
+    return tmp_path / "run", data
+
+
+@pytest.fixture
+def finished(
+    finished_once: tuple[Path, dict[str, dict[str, object]]], tmp_path: Path
+) -> tuple[Path, dict[str, dict[str, object]]]:
+    """Return a finished run of two chunks, a copy to change, and its configuration."""
+    root, data = finished_once
+    shutil.copytree(root, tmp_path / "run")
     return tmp_path / "run", data
 
 

@@ -104,6 +104,7 @@ def test_windows_are_widened_to_the_edges_of_the_grid(
         ({"mass_gev": 125.0}, "outside window_gev"),
         ({"test_window_gev": [40.0, 60.0]}, "outside test_window_gev"),
         ({"action": "remove"}, "action"),
+        ({"name": "two words"}, "name"),
         ({"window_gev": [70.0, 20000.0]}, "beyond max_mass_gev"),
         ({"test_window_gev": [0.0, 10000.0]}, "covers the whole grid"),
         ({"min_exces": 0.1}, "did you mean 'min_excess'"),

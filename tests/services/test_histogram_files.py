@@ -9,7 +9,7 @@ import pytest
 import uproot
 
 from schemas.config import Config, digest
-from schemas.errors import DataError
+from schemas.errors import ConfigError, DataError
 from schemas.inputs import Sample, Slice
 from schemas.plan import Plan
 from schemas.reports import MassReport, SliceReport
@@ -322,6 +322,14 @@ def test_the_numbers_of_the_rule_are_configurable(run: RunDirectory, tmp_path: P
     for report in summary.histograms:
         assert report.rejected == {}
         assert report.roi_copies == report.histograms
+
+
+def test_a_width_that_does_not_divide_the_grid_of_the_plan_is_refused(run: RunDirectory) -> None:
+    config = config_of(run.root.parent)
+    creation = config.histogram_creation_task_config.model_copy(update={"bin_width_gev": (4.0,)})
+    config = config.model_copy(update={"histogram_creation_task_config": creation})
+    with pytest.raises(ConfigError, match=r"4\.0 does not divide .* plan that is read \(10\.0\)"):
+        histograms.prepare(config, plan_of(run), Sample.DATA)
 
 
 def test_a_lost_array_is_noticed_and_its_channel_named(run: RunDirectory, tmp_path: Path) -> None:

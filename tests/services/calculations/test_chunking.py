@@ -1,11 +1,11 @@
-"""How files are grouped into chunks."""
+"""How files are grouped into chunks, and chunks dealt to slices."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.inputs import InputFile, Sample
-from services.calculations.chunking import limit_files, make_chunks
+from services.calculations.chunking import deal, limit_files, make_chunks
 
 
 def file(
@@ -109,3 +109,70 @@ def test_files_are_limited_per_source_and_sample() -> None:
 def test_without_a_limit_all_files_are_taken() -> None:
     files = [file("a"), file("b")]
     assert limit_files(files, None) == tuple(files)
+
+
+# Dealing chunks to slices
+
+
+@pytest.mark.parametrize(
+    ("sizes", "n_slices", "dealt"),
+    [
+        ([3, 5, 2, 4], 1, ((0, 1, 2, 3),)),
+        # 5 and 4 first, then 3 to the 4, and 2 to the 5.
+        ([3, 5, 2, 4], 2, ((1, 2), (0, 3))),
+        ([1, 1, 1, 1, 10], 2, ((4,), (0, 1, 2, 3))),
+        ([7, 7, 7], 3, ((0,), (1,), (2,))),
+        # By count where one size is unknown: the large chunk counts like any other.
+        ([100, None, 1, 1], 2, ((0, 2), (1, 3))),
+        ([None, None, None], 2, ((0, 2), (1,))),
+        ([0, 0, 0, 0], 2, ((0, 2), (1, 3))),
+        ([4, 6], 4, ((1,), (0,), (), ())),
+        ([], 2, ((), ())),
+    ],
+    ids=[
+        "one slice",
+        "two slices",
+        "one large chunk",
+        "equal sizes",
+        "one unknown size",
+        "no known size",
+        "empty chunks",
+        "more slices than chunks",
+        "no chunks",
+    ],
+)
+def test_chunks_are_dealt_largest_first_to_who_has_least(
+    sizes: list[int | None], n_slices: int, dealt: tuple[tuple[int, ...], ...]
+) -> None:
+    assert deal(sizes, n_slices) == dealt
+
+
+chunk_sizes = st.lists(st.one_of(st.integers(0, 50), st.integers(0, 10**12)), max_size=30)
+
+
+@given(
+    st.one_of(chunk_sizes, st.lists(st.one_of(st.none(), st.integers(0, 9)))), st.integers(1, 12)
+)
+def test_every_chunk_is_dealt_once(sizes: list[int | None], n_slices: int) -> None:
+    dealt = deal(sizes, n_slices)
+    assert len(dealt) == n_slices
+    assert sorted(position for part in dealt for position in part) == list(range(len(sizes)))
+    for part in dealt:
+        assert list(part) == sorted(part)
+
+
+@given(chunk_sizes, st.integers(1, 12))
+def test_no_slice_has_more_than_the_mean_and_the_largest_chunk(
+    sizes: list[int], n_slices: int
+) -> None:
+    loads = [sum(sizes[position] for position in part) for part in deal(sizes, n_slices)]
+    # In whole numbers: the mean is sum / n_slices.
+    assert max(loads) * n_slices <= sum(sizes) + max(sizes, default=0) * n_slices
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 10**12))), st.integers(1, 12))
+def test_with_an_unknown_size_slices_differ_by_one_chunk_at_most(
+    sizes: list[int | None], n_slices: int
+) -> None:
+    counts = [len(part) for part in deal([*sizes, None], n_slices)]
+    assert max(counts) - min(counts) <= 1

@@ -33,7 +33,7 @@ def processing(**changes: Any) -> PostProcessing:
 
 def veto(low: float, high: float, **changes: Any) -> KnownResonance:
     values: dict[str, Any] = {
-        "name": f"veto from {low}",
+        "name": f"veto_from_{low}",
         "mass_gev": (low + high) / 2,
         "window_gev": (low, high),
         "combinations": ("e0e1",),
@@ -203,7 +203,7 @@ def configurations(draw: st.DrawFn) -> PostProcessing:
                 veto(
                     low * WIDTH,
                     high * WIDTH,
-                    name=f"rule {number}",
+                    name=f"rule_{number}",
                     action=draw(st.sampled_from(["floor", "veto"])),
                     only_if_detected=draw(st.booleans()),
                     min_significance=draw(st.sampled_from([0.0, 2.0, 5.0])),

@@ -1,5 +1,6 @@
 """Mass arrays and summed spectra: written, read back, damaged."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import DataError, StorageError
 from services.calculations.spectra import Grid, Spectra, SpectrumSum
+from services.storage import arrays as storage
 from services.storage.arrays import (
     ArrayFolder,
     describe_arrays,
@@ -290,3 +292,13 @@ def test_a_changed_mass_changes_the_description(tmp_path: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     assert describe_arrays(tmp_path, "chunk") != before
+
+
+@pytest.mark.parametrize("length", [0, 1, 999, 10**12])
+def test_the_header_is_that_of_numpy(length: int) -> None:
+    ours, numpys = io.BytesIO(), io.BytesIO()
+    storage._write_header(ours, length)  # noqa: SLF001 - the bytes that readers meet
+    np.lib.format.write_array_header_1_0(
+        numpys, {"descr": "<f4", "fortran_order": False, "shape": (length,)}
+    )
+    assert ours.getvalue() == numpys.getvalue()

@@ -12,7 +12,9 @@ import pytest
 
 from schemas.errors import StorageError
 from services.storage import locks
-from services.storage.locks import Holder, only_writer
+from services.storage.locks import Holder, locked, only_writer
+
+CHECKOUT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -91,3 +93,33 @@ def test_the_heart_beats(lock: Path) -> None:
         while lock.stat().st_mtime < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert lock.stat().st_mtime > 2
+
+
+def test_a_short_work_is_waited_for(lock: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from services.storage.locks import locked\n"
+        "with locked(Path(sys.argv[1]), 0):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(0.5)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, lock], stdout=subprocess.PIPE, text=True, cwd=CHECKOUT
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        began = time.monotonic()
+        with locked(lock, 30):
+            assert other.poll() is not None or time.monotonic() - began > 0.2
+
+
+def test_waiting_ends_with_an_error_that_names_the_holder(lock: Path) -> None:
+    began = time.monotonic()
+    with (
+        only_writer(lock),
+        pytest.raises(StorageError, match=f"process {os.getpid()} on"),
+        locked(lock, 0.3),
+    ):
+        pass
+    assert 0.3 <= time.monotonic() - began < 5
