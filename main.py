@@ -11,9 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schemas import config as configuration
 from schemas.errors import ConfigError, PipelineError
+
+if TYPE_CHECKING:
+    from services.pipeline import Done
+    from services.run_directory import RunDirectory
 
 USAGE_ERROR = 2
 FAILURE = 1
@@ -73,7 +78,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add(
         "--list-missing",
         action="store_true",
-        help="print into how many jobs the run is cut, and which have --tasks still to do",
+        help="print into how many jobs the run is cut, its --tasks, and which jobs have them to do",
     )
     add("--plots-only", action="store_true", help="draw the figures of --run-dir again")
     add(
@@ -178,6 +183,13 @@ def run(options: argparse.Namespace) -> None:
             waits=options.tasks is not None,
             refresh_metadata=options.refresh_metadata,
         )
+    tell(done, config, paths)
+
+
+def tell(done: Done, config: configuration.Config, paths: RunDirectory) -> None:
+    """Print what a run or a merge has done, and where."""
+    from services import pipeline
+
     print(pipeline.closing_table(done.reports))
     print(pipeline.cut_flow_table(done.reports))
     if configuration.DEMO in config.parsing_task_config.release_years:
@@ -217,10 +229,7 @@ def merge(options: argparse.Namespace) -> None:
     sys.stdout.flush()
     with logging_to(paths.log_file(pipeline.WHOLE)):
         done = pipeline.merge_run(config, paths)
-    print(pipeline.closing_table(done.reports))
-    if configuration.DEMO in config.parsing_task_config.release_years:
-        print(GENERATED_NOTE)
-    print(f"run directory: {paths.root}")
+    tell(done, config, paths)
 
 
 def status(options: argparse.Namespace) -> None:
@@ -230,15 +239,16 @@ def status(options: argparse.Namespace) -> None:
         PipelineError: the run's files are damaged, or a job whose work is asked for is running.
     """
     refuse_no_run(options)
-    _, config = read_configuration(options)
+    config, chosen = read_configuration(options)
     from services import pipeline, progress, run_directory
 
     paths = run_directory.layout(options.run_dir.absolute(), config)
     if options.status:
         print(progress.progress_table(pipeline.progress(config, paths)))
     else:
-        missing = pipeline.slices_to_submit(config, paths, config.tasks.enabled())
-        print(pipeline.total_of(config), *missing)
+        tasks = [task for task in config.tasks.enabled() if task in chosen.tasks.enabled()]
+        missing = pipeline.slices_to_submit(config, paths, tasks)
+        print(pipeline.total_of(config), ",".join(tasks) or "-", *missing)
 
 
 def draw(options: argparse.Namespace) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 from schemas.config import Config, digest
 from schemas.errors import BarrierError, DataError
 from schemas.inputs import Chunk, Slice
+from schemas.releases import load_layout
 from schemas.reports import SliceReport, add_cut_flows
 from services.calculations.chunking import deal
 from services.chunks import digest_of
-from services.contents import listed_chunks, made_of
+from services.contents import filled_of, listed_chunks, made_of
 from services.run_directory import RunDirectory, slice_report
 from services.storage import reports
 
@@ -55,12 +56,29 @@ def computed_slices(config: Config, paths: RunDirectory, part: Slice) -> tuple[S
 
 
 def processed_slices(config: Config, paths: RunDirectory, part: Slice) -> tuple[SliceReport, ...]:
-    """Return the reports of post-processing, as `parsed_slices` does those of parsing."""
-    expected = None
-    if paths.histograms_input == paths.processed and _totals(paths.processing_input):
-        expected = inputs_of_post_processing(config, paths, part)
-    wait_seconds = config.run_metadata.barrier_wait_seconds
-    return completed_slices(paths.histograms_input, "post_processing", part, wait_seconds, expected)
+    """Return the reports of post-processing, from which a slice's histograms are made.
+
+    Of this run's own that is the slice's alone: what has to be known of the whole is in the plan.
+
+    Raises:
+        BarrierError: post-processing is not complete, or out of date.
+        DataError: the folder holds something else.
+    """
+    folder, stage = paths.histograms_input, "post_processing"
+    if folder != paths.processed or part.total == 1:
+        expected = None
+        if folder == paths.processed and _totals(paths.processing_input):
+            expected = inputs_of_post_processing(config, paths, part)
+        wait_seconds = config.run_metadata.barrier_wait_seconds
+        return completed_slices(folder, stage, part, wait_seconds, expected)
+    expected = inputs_of_post_processing(config, paths, part)
+    if part.index in unfinished_slices(folder, part.total, expected):
+        msg = (
+            f"{folder}: expected slice {part.index} of {stage}, made of this run's masses by this "
+            f"configuration, found none; run {stage} of that slice first"
+        )
+        raise BarrierError(msg)
+    return (_report(folder, part.index, part.total),)
 
 
 def inputs_of_parsing(config: Config, paths: RunDirectory, part: Slice) -> str:
@@ -79,7 +97,11 @@ def inputs_of_parsing(config: Config, paths: RunDirectory, part: Slice) -> str:
 def parsing_digest(config: Config, chunks: Sequence[Chunk], part: Slice) -> str:
     """Return the digest of all chunks of a run, how they are parsed, and into how many slices."""
     files = [[file.model_dump(mode="json") for file in chunk.files] for chunk in chunks]
-    return digest_of(digest(config, "parsing"), files, part.total)
+    layouts = [
+        load_layout(name).model_dump(mode="json")
+        for name in sorted({chunk.first.layout for chunk in chunks})
+    ]
+    return digest_of(digest(config, "parsing"), layouts, files, part.total)
 
 
 def inputs_of_masses(config: Config, paths: RunDirectory, part: Slice) -> str:
@@ -98,7 +120,9 @@ def inputs_of_post_processing(config: Config, paths: RunDirectory, part: Slice) 
 
 def inputs_of_histograms(config: Config, paths: RunDirectory, part: Slice) -> str:
     """Return the digest of what this run's histograms are made of; raises as for masses."""
-    return made_of(config, "histogram_creation", processed_slices(config, paths, part))
+    if paths.histograms_input == paths.processed and part.total > 1:
+        return filled_of(config, inputs_of_post_processing(config, paths, part))
+    return filled_of(config, processed_slices(config, paths, part)[0].inputs)
 
 
 def completed_slices(
@@ -248,6 +272,10 @@ def judge_parsing(parsed: Sequence[SliceReport], config: Config) -> None:
 
 def dealt_chunks(upstream: Sequence[SliceReport], part: Slice) -> tuple[str, ...]:
     """Return the chunks of a slice: the same that it had before, where that was cut the same."""
+    if [(report.slice_index, report.slice_total) for report in upstream] == [
+        (part.index, part.total)
+    ]:
+        return upstream[0].chunks
     if len(upstream) == part.total:
         return upstream[part.index - 1].chunks
     chunks = [chunk for report in upstream for chunk in report.chunks]

@@ -32,6 +32,15 @@ def made_of(config: Config, stage: str, upstream: Sequence[SliceReport]) -> str:
     return digest_of(digest(config, stage), [report.content for report in upstream])
 
 
+def filled_of(config: Config, processed_inputs: str) -> str:
+    """Return the digest of what histograms are made of: configuration, and post-processing's.
+
+    Post-processing makes of the same the same. So a job's histograms do not wait for what others
+    have made of it, and are known to fit together all the same.
+    """
+    return digest_of(digest(config, "histogram_creation"), processed_inputs)
+
+
 def sum_spectra(folder: Path, computed: Sequence[SliceReport], grid: Grid) -> dict[Sample, Spectra]:
     """Return the mass spectra of the whole run per sample; `folder` holds those of its slices.
 
@@ -72,6 +81,14 @@ def is_made_of(
     """Whether a stage was completed by this configuration, from what `upstream` tells of."""
     inputs = made_of(config, stage, upstream)
     return bool(made) and all(report.inputs == inputs for report in made)
+
+
+def are_filled_of(
+    filled: Sequence[SliceReport], processed: Sequence[SliceReport], config: Config
+) -> bool:
+    """Whether histograms were made by this configuration, from what `processed` tells of."""
+    inputs = {filled_of(config, report.inputs) for report in processed}
+    return bool(filled) and {report.inputs for report in filled} == inputs
 
 
 def origin_note(of_sources: Collection[str], sample: Sample) -> str:

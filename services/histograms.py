@@ -17,7 +17,7 @@ from services import barriers
 from services.batch_histograms import write_batch
 from services.calculations.spectra import Grid
 from services.chunks import digest_of
-from services.contents import made_of
+from services.contents import filled_of
 from services.histogram_writing import (
     Filled,
     SampleHistograms,
@@ -75,7 +75,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         slice_index=part.index,
         slice_total=part.total,
         chunks=chunks,
-        inputs=made_of(config, "histogram_creation", processed),
+        inputs=filled_of(config, processed[0].inputs),
         content=digest_of([o.sha256 for report in written for o in report.outputs]),
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory_bytes(),

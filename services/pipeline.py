@@ -208,6 +208,7 @@ def merge_run(config: Config, paths: RunDirectory, *, draws: bool = True) -> Don
     total, enabled = total_of(config), config.tasks.enabled()
     merged = None
     with only_writer(paths.lock_file(WHOLE)), _Pools(config) as pools:
+        _tidy(paths, WHOLE)
         machine = _Machine(paths, WHOLE, enabled)
         for stage in _enabled_stages(config):
             _complete(stage, config, paths, machine, pools)
@@ -243,6 +244,7 @@ def _complete(
     for index in unfinished:
         part = Slice(index, total)
         with only_writer(paths.lock_file(part)) if total > 1 else nullcontext():
+            _tidy(paths, part)
             machine.walk(stage, config, part, pools.of(stage))
     if stage.run is parse.run:
         with machine.at(stage.state):

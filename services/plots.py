@@ -25,7 +25,7 @@ from services.calculations.excess import WINDOW_BINS, LocalExcess, largest_local
 from services.calculations.kinematics import Floats
 from services.calculations.objects import Array, Integers, add_counts, project_populations
 from services.calculations.spectra import CLASSES, Cuts, Grid, Spectra
-from services.contents import is_made_of, origin_note, sources, sum_spectra
+from services.contents import are_filled_of, is_made_of, origin_note, sources, sum_spectra
 from services.run_directory import RunDirectory
 from services.storage import reports
 from services.storage.atomic import appearing
@@ -168,7 +168,7 @@ def figures(config: Config, paths: RunDirectory) -> Iterator[tuple[str, Figure]]
     if is_made_of(processed, computed, config, "post_processing"):
         plan = reports.read(paths.plan_file, Plan)
         filled = _completed(paths.histograms, "histogram_creation")
-        has_histograms = is_made_of(filled, processed, config, "histogram_creation")
+        has_histograms = are_filled_of(filled, processed, config)
         yield from _channel_figures(config, paths, plan, computed, has_histograms=has_histograms)
     elif computed and processed:
         log.info("plots: no channel is drawn: the plan is out of date; run post_processing")

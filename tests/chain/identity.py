@@ -7,7 +7,11 @@ from pathlib import Path
 import numpy as np
 import uproot
 
+from schemas.config import load
+from schemas.inputs import Sample
+from services.calculations.spectra import Grid, Spectra, add_spectra
 from services.run_directory import RunDirectory
+from services.storage.arrays import read_spectra
 
 
 def histogram_contents(path: Path) -> dict[str, tuple[object, ...]]:
@@ -28,15 +32,31 @@ def histogram_contents(path: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
+def summed_spectra(run: RunDirectory, sample: Sample) -> Spectra:
+    """Return the mass spectra of a sample in the whole run, over all slices."""
+    grid = Grid.of(load(run.config_file).post_processing_task_config)
+    found = run.masses.glob(f"slice_*_spectra{sample.suffix}.npz")
+    return add_spectra(read_spectra(path, grid) for path in sorted(found))
+
+
+def result_files(run: RunDirectory) -> list[str]:
+    """Return the names of the files of histograms, without those of single jobs."""
+    names = {path.name for path in run.histograms.glob("*.root")}
+    return sorted(names - {path.name for path in run.histograms.glob("batch_*.root")})
+
+
 def assert_identical(one: RunDirectory, other: RunDirectory) -> None:
     """Assert that two runs gave the same plan, table, spectra and histograms."""
     for path in (one.plan_file, one.channel_table):
         twin = path.relative_to(one.root)
         assert path.read_bytes() == (other.root / twin).read_bytes(), twin
-    for path in sorted(one.masses.glob("slice_*_spectra*.npz")):
-        assert path.read_bytes() == (other.masses / path.name).read_bytes(), path.name
-    files = sorted(path.name for path in one.histograms.glob("*.root"))
-    assert files == sorted(path.name for path in other.histograms.glob("*.root"))
+    for sample in Sample:
+        mine, theirs = (summed_spectra(run, sample) for run in (one, other))
+        assert mine.channels == theirs.channels
+        for name in ("first", "bins", "counts"):
+            assert np.array_equal(getattr(mine, name), getattr(theirs, name)), (sample, name)
+    files = result_files(one)
+    assert files == result_files(other)
     assert files
     for name in files:
         left, right = (histogram_contents(run.histograms / name) for run in (one, other))
