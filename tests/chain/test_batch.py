@@ -22,6 +22,7 @@ import yaml
 from main import main
 from schemas.config import TASK_NAMES, load
 from schemas.inputs import Sample, Slice
+from schemas.state import RunState, StageStatus
 from schemas.statistics import Statistics
 from services import plots, run_directory
 from services.run_directory import RunDirectory
@@ -173,17 +174,26 @@ def test_jobs_killed_half_way_and_a_merge_run_twice(single: RunDirectory, tmp_pa
 
 
 def kill_when_at_work(root: Path, index: int, total: int, tasks: str) -> None:
-    """Start a job, and kill it as soon as it holds its lock."""
+    """Start a job, and kill it as soon as it is in the midst of a stage."""
     command = [sys.executable, CHECKOUT / "main.py", "--run-dir", root, "--tasks", tasks]
     slice_options = ["--batch-job-index", str(index), "--total-batch-jobs", str(total)]
-    lock = paths_of(root).lock_file(Slice(index, total))
+    part = Slice(index, total)
+    state = paths_of(root).state_file(part)
+    before = state.read_bytes() if state.exists() else b""
     with subprocess.Popen([*command, *slice_options], start_new_session=True) as running:
         deadline = time.monotonic() + 60
-        while not lock.exists() and time.monotonic() < deadline:
+        while not is_at_work(state, before) and time.monotonic() < deadline:
             assert running.poll() is None
-            time.sleep(0.01)
+            time.sleep(0.005)
         os.killpg(running.pid, signal.SIGKILL)
-    assert lock.exists()
+    assert paths_of(root).lock_file(part).exists()
+
+
+def is_at_work(state: Path, before: bytes) -> bool:
+    if not state.exists() or state.read_bytes() == before:
+        return False
+    stages = reports.read(state, RunState).stages.values()
+    return any(record.status is StageStatus.RUNNING for record in stages)
 
 
 def test_samples_are_merged_apart(tmp_path: Path) -> None:

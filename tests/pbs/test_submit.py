@@ -313,3 +313,54 @@ def test_a_path_with_white_space_is_refused(site: Path) -> None:
     assert done.returncode == 2
     assert "expected a path without white space" in done.stderr
     assert server().jobs == {}
+
+
+def environment_of(script: str) -> subprocess.CompletedProcess[str]:
+    """Run what comes before the program in a job script, as a job begins, and print its PATH."""
+    lines = [line for line in script.splitlines() if not line.startswith(("==", "exec ", "slice"))]
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-c", "\n".join([*lines, 'echo "$PATH ${VIEW:-none}"'])],
+        env={"HOME": "/", "PBS_O_WORKDIR": "/"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_job_gets_the_software_view(site: Path) -> None:
+    view = site.parent / "view"
+    view.mkdir()
+    # Scripts of views are not written for `set -u`.
+    (view / "setup.sh").write_text('export VIEW="1$UNSET"; export PATH="/view/bin:$PATH"\n')
+    done = submit(DRY_RUN=1, JOB_ENVIRONMENT="auto", LCG_VIEW=view)
+    if (CHECKOUT / ".venv" / "bin" / "python").exists():
+        assert f"{CHECKOUT}/.venv/bin/python" in done.stdout
+        return
+    assert environment_of(done.stdout).stdout == "/view/bin:/usr/local/bin:/usr/bin:/bin 1\n"
+
+
+def test_a_job_gets_the_environment_of_the_checkout(site: Path) -> None:
+    checkout = site.parent / "checkout"
+    python = checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    shutil.copy(CHECKOUT / "submit.sh", checkout)
+    done = subprocess.run(
+        ["bash", str(checkout / "submit.sh")],
+        env=os.environ | {"DRY_RUN": "1", "JOB_ENVIRONMENT": "auto"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"exec {python} {checkout}/main.py" in done.stdout
+    found = environment_of(done.stdout).stdout
+    assert found == f"{python.parent}:/usr/local/bin:/usr/bin:/bin none\n"
+
+
+def test_without_an_environment_nothing_is_submitted(site: Path) -> None:
+    if (CHECKOUT / ".venv" / "bin" / "python").exists():
+        pytest.skip("the checkout has an environment of its own")
+    done = submit(JOB_ENVIRONMENT="auto", LCG_VIEW=site / "none")
+    assert done.returncode == 2
+    assert "found neither; or set JOB_ENVIRONMENT=none" in done.stderr
+    assert server().log == []
