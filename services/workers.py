@@ -113,7 +113,9 @@ class Workers:
     def _start_one(self) -> _Worker:
         here, there = self._context.Pipe()
         level = logging.getLogger().getEffectiveLevel()
-        process = self._context.Process(target=_serve, args=(there, level), daemon=True)
+        process = self._context.Process(
+            target=_serve, args=(there, level, dict(os.environ)), daemon=True
+        )
         process.start()
         there.close()
         return _Worker(process, here)
@@ -192,8 +194,11 @@ class Workers:
         self._workers = []
 
 
-def _serve(pipe: Connection, log_level: int) -> None:
+def _serve(pipe: Connection, log_level: int, environment: Mapping[str, str]) -> None:
     """Do what the pipe brings until it closes. Runs in the worker process."""
+    # The server that forks workers keeps the environment that it was once started with.
+    os.environ.clear()
+    os.environ.update(environment)
     # Ctrl-C reaches the whole terminal group; the parent decides what ends when.
     global _to_parent  # noqa: PLW0603 - one per worker process, set once
     _to_parent = pipe

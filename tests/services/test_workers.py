@@ -93,6 +93,17 @@ def test_what_workers_log_arrives_here(caplog: pytest.LogCaptureFixture) -> None
     assert ("some.module", logging.WARNING, "careful with 4") in caplog.record_tuples
 
 
+def variable(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def test_workers_have_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("once", "again"):
+        monkeypatch.setenv("SOME_VARIABLE", value)
+        with Workers(2) as workers:
+            assert {o.result for o in workers.map(variable, ["SOME_VARIABLE"] * 2)} == {value}
+
+
 def test_no_worker_is_left_behind() -> None:
     with Workers(2) as workers:
         ids = {o.result for o in workers.map(process_id, range(4))}
