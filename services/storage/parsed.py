@@ -7,8 +7,10 @@ TTree these are the branches n{Type}, {Type}_pt, ...; in an RNTuple the fields {
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import awkward as ak
@@ -28,9 +30,24 @@ _IDENTITY = {"run": np.uint32, "lumi": np.uint32, "event": np.uint64}
 
 
 def writable_format(asked: ParsedFormat) -> ParsedFormat:
-    """Return the format that the installed library can write: RNTuples came late."""
-    can_write = hasattr(uproot.WritableDirectory, "mkrntuple")
-    return asked if can_write else "ttree"
+    """Return the format that the installed library can write."""
+    return asked if asked == "ttree" or _writes_rntuples() else "ttree"
+
+
+@cache
+def _writes_rntuples() -> bool:
+    """Whether an RNTuple that is written comes back; early versions of the library only try to."""
+    one = Objects(np.array([0, 1]), dict.fromkeys(KINEMATICS, np.ones(1, dtype=np.float32)))
+    # Whatever a version that was not finished raises, the answer is no.
+    with suppress(Exception), TemporaryDirectory() as folder:
+        path = Path(folder) / "trial.root"
+        with uproot.recreate(path, compression=_COMPRESSION) as file:
+            file.mkrntuple(PARSED_TREE, {"Jets": _record(one).type.content}).extend(
+                {"Jets": _record(one)}
+            )
+        with uproot.open(path) as file:
+            return bool(file[PARSED_TREE].arrays(["Jets"])["Jets"].to_list()[0][0]["pt"] == 1.0)
+    return False
 
 
 def _nothing(n_events: int) -> Objects:
