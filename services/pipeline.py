@@ -257,11 +257,13 @@ def progress(config: Config, paths: RunDirectory) -> tuple[Progress, ...]:
     """Return, per stage, what has become of the slices: by reports, locks and states."""
     config = _without_waiting(config)
     total = total_of(config)
-    found = []
+    found, names = [], []
     for stage in _enabled_stages(config):
+        names.append(stage.name)
         if stage.output:
             unfinished = stage.unfinished(config, paths)
-            found.append(progress_of_slices(paths, stage.name, total, unfinished))
+            found.append(progress_of_slices(paths, names, total, unfinished))
+            names = []
     is_complete = not any(stage.n_open for stage in found)
     if total > 1:
         found.append(progress_of_merge(paths, is_complete=is_complete))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,25 +36,26 @@ class Progress:
 
 
 def progress_of_slices(
-    paths: RunDirectory, stage: str, total: int, unfinished: Collection[int]
+    paths: RunDirectory, stages: Sequence[str], total: int, unfinished: Collection[int]
 ) -> Progress:
-    """Return what has become of the slices that a stage has not completed.
+    """Return what has become of the slices that a stage, the last of `stages`, has not completed.
 
-    A slice whose job ended without a word, by a kill for example, has failed.
+    The others are what a job does before it without leaving a slice's report. A job that ended
+    without a word, by a kill for example, has failed.
     """
     running, failed, waiting = [], [], []
     for index in unfinished:
         part = Slice(index, total)
         state = _state(paths.state_file(part))
-        record = state.stages.get(stage) if state else None
-        status = record.status if record else None
-        if status is StageStatus.RUNNING and is_held(paths.lock_file(part)):
+        records = state.stages if state else {}
+        found = {records[stage].status for stage in stages if stage in records}
+        if StageStatus.RUNNING in found and is_held(paths.lock_file(part)):
             running.append(index)
-        elif status in (StageStatus.RUNNING, StageStatus.FAILED):
+        elif found & {StageStatus.RUNNING, StageStatus.FAILED}:
             failed.append(index)
         else:
             waiting.append(index)
-    return Progress(stage, total, tuple(running), tuple(failed), tuple(waiting))
+    return Progress(stages[-1], total, tuple(running), tuple(failed), tuple(waiting))
 
 
 def progress_of_merge(paths: RunDirectory, *, is_complete: bool) -> Progress:

@@ -77,7 +77,7 @@ def paths_of(root: Path) -> RunDirectory:
 
 def job(root: Path, index: int, total: int, *more: str) -> int:
     of_slice = ["--batch-job-index", str(index), "--total-batch-jobs", str(total)]
-    return main(["--run-dir", str(root), *of_slice, *more, "--log-level", "ERROR"])
+    return main(["--run-dir", str(root), *of_slice, *more])
 
 
 def fetch(config: Path, root: Path, total: int) -> None:
@@ -86,7 +86,7 @@ def fetch(config: Path, root: Path, total: int) -> None:
 
 
 def merge(root: Path) -> int:
-    return main(["--merge-only", "--run-dir", str(root), "--log-level", "ERROR"])
+    return main(["--merge-only", "--run-dir", str(root)])
 
 
 def run_arrays(root: Path, total: int, order: Callable[[list[int]], None] = list.reverse) -> None:
@@ -106,7 +106,7 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "run", lambda *_: ())
         arguments = ["--config", str(config), "--run-dir", str(root / "run")]
-        assert main([*arguments, "--log-level", "ERROR"]) == 0
+        assert main(arguments) == 0
     return paths_of(root / "run")
 
 
