@@ -23,8 +23,10 @@ from schemas.config import Config
 from schemas.errors import ConfigError
 from schemas.inputs import Chunk, InputFile, Sample, Slice
 from schemas.reports import FileStatus
+from services import run_directory
 from services.chunks import ChunkTask
 from services.parse import parse_chunk
+from services.run_directory import events_file
 from services.storage.parsed import PARSED_TREE
 from tests.factory import make_config, write_nanoaod
 
@@ -75,6 +77,7 @@ def read_mutants(folder: Path) -> dict[str, int]:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     signal.signal(signal.SIGALRM, _hang)
     settings_of_run = make_config({"parsing_task_config": {"release_years": ["demo"]}}, folder)
+    paths = run_directory.layout(folder / "run", settings_of_run)
     data = original(folder / "sound.root")
     rng = random.Random(500)
     ends: collections.Counter[str] = collections.Counter()
@@ -84,10 +87,10 @@ def read_mutants(folder: Path) -> dict[str, int]:
         file = InputFile(url=str(path), source="fuzz", layout="cms-nanoaod", sample=Sample.DATA)
         task = ChunkTask("chunk", "", Chunk("chunk", (file,)), 3000)
         signal.alarm(SECONDS_PER_MUTANT)
-        report = parse_chunk(settings_of_run, folder / "out", Slice(), task)
+        report = parse_chunk(settings_of_run, paths, Slice(), task)
         signal.alarm(0)
         ends[report.files[0].status] += 1
-        with uproot.open(folder / "out" / "chunk.root") as written:
+        with uproot.open(events_file(paths.parsed_data, "chunk")) as written:
             assert written[PARSED_TREE].num_entries == report.events_kept, number
         assert (report.events_read == 0) or report.files[0].status is FileStatus.DONE
     return dict(ends)

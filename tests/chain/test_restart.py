@@ -57,7 +57,7 @@ def half_written(root: Path) -> list[Path]:
 DEMO = {
     "parsing_task_config": {
         "release_years": ["demo"],
-        "demo_events": 60_000,
+        "demo_events": 30_000,
         "chunk_input_bytes": 1,
         "parallel_processes": 2,
     },
