@@ -57,9 +57,6 @@ REPLACED_KEYS = {
     "max_total_particles_in_combination": "write `max_particles_in_combination`",
 }
 
-# Keys with a fixed name that nothing reads yet: refused, so that nobody believes they act.
-UNAVAILABLE_KEYS: dict[str, tuple[str, ...]] = {}
-
 _BYTES = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?[bB])\s*$"
 _BYTE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -1196,9 +1193,6 @@ def _take_refused(data: dict[str, Any]) -> list[str]:
             where = f"{section}.{key}".lstrip(".")
             if key in REPLACED_KEYS:
                 complaints.append(f"{where}: this key is no longer known; {REPLACED_KEYS[key]}")
-                del block[key]
-            elif key in UNAVAILABLE_KEYS.get(section, ()):
-                complaints.append(f"{where}: not available in this version; remove the key")
                 del block[key]
     return complaints
 

@@ -16,7 +16,6 @@ from schemas.config import (
     REPLACED_KEYS,
     SCHEMA_FILE,
     TASK_NAMES,
-    UNAVAILABLE_KEYS,
     Config,
     chosen_tasks,
     from_dict,
@@ -148,12 +147,11 @@ DEFAULTS = [
         "{prefix}mass_{combination}_cat_{category}_width_{width}",
     ),
 ]
-AVAILABLE = [row for row in DEFAULTS if row[1] not in UNAVAILABLE_KEYS.get(row[0], ())]
 TYPES = ("electrons", "muons", "jets", "photons", "taus", "bjets")
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "default"), AVAILABLE, ids=[f"{row[0]}.{row[1]}" for row in AVAILABLE]
+    ("section", "key", "default"), DEFAULTS, ids=[f"{row[0]}.{row[1]}" for row in DEFAULTS]
 )
 def test_every_key_has_its_fixed_default(
     load_text: Load, section: str, key: str, default: object
@@ -304,23 +302,6 @@ def test_a_key_of_older_configurations_is_refused_with_its_replacement(
 def test_no_replaced_key_is_also_a_known_one() -> None:
     known = {key for key in REPLACED_KEYS if f'"{key}"' in configuration.json_schema()}
     assert not known
-
-
-UNAVAILABLE = [(section, key) for section, keys in UNAVAILABLE_KEYS.items() for key in keys]
-
-
-@pytest.mark.parametrize(("section", "key"), UNAVAILABLE)
-def test_a_key_that_nothing_reads_is_refused(
-    complaints: Complaints, section: str, key: str
-) -> None:
-    assert complaints(demo_with(section, **{key: 1})) == [
-        f"{section}.{key}: not available in this version; remove the key"
-    ]
-
-
-@pytest.mark.parametrize(("section", "key"), UNAVAILABLE)
-def test_a_key_that_nothing_reads_is_in_no_model(section: str, key: str) -> None:
-    assert key not in Config.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
 
 
 # Values

@@ -80,7 +80,6 @@ def test_every_key_without_effect_is_a_key() -> None:
         if isinstance(field.annotation, type) and issubclass(field.annotation, Block)
     ]
     known = {key for block in blocks for key in block.model_fields}
-    known |= {key for keys in configuration.UNAVAILABLE_KEYS.values() for key in keys}
     assert known >= configuration._WITHOUT_EFFECT  # noqa: SLF001
 
 
