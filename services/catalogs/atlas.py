@@ -146,8 +146,9 @@ def _load(release: str, client: WebClient, seconds: float) -> list[_Dataset]:
             )
         except (RequestError, TimeoutError) as error:
             msg = (
-                f"release {release}: the catalog cannot be had ({session.failure or error}); try "
-                "again later, or raise parsing_task_config.fetching_metadata_timeout"
+                f"release {release}: the catalog {api()} cannot be had "
+                f"({session.failure or error}); try again later, or raise "
+                "parsing_task_config.fetching_metadata_timeout"
             )
             raise CatalogError(msg) from error
         except Exception as error:
