@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from schemas.errors import DataError, PipelineError
+from schemas.inputs import Slice
 from schemas.reports import ChunkReport, Output
 from services.monitoring import Progress
 from services.run_directory import chunk_report
@@ -124,3 +126,18 @@ def kept(stage: ChunkStage[Report], task: ChunkTask) -> Report | None:
         reason = str(error)
     log.info("%s: %s is made again: %s", stage.name, task.chunk, reason)
     return None
+
+
+def summed_up(
+    part: Slice, made: Sequence[ChunkReport], n_kept: int, started: float
+) -> dict[str, Any]:
+    """Return what the slice report of every stage says of its chunks; `started` is monotonic."""
+    return {
+        "slice_index": part.index,
+        "slice_total": part.total,
+        "chunks": tuple(report.chunk for report in made),
+        "kept": n_kept,
+        "seconds": time.monotonic() - started,
+        "peak_memory_bytes": max((report.peak_memory_bytes for report in made), default=0),
+        "samples": tuple(dict.fromkeys(report.sample for report in made)),
+    }

@@ -19,7 +19,7 @@ from services.calculations.combinatorics import combinations
 from services.calculations.kinematics import channel_masses
 from services.calculations.objects import add_counts, project_populations
 from services.calculations.spectra import Grid, SpectrumSum, add_spectra
-from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
+from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep, summed_up
 from services.contents import made_of
 from services.monitoring import peak_memory_bytes
 from services.run_directory import (
@@ -60,10 +60,12 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     parsed = barriers.parsed_slices(config, paths, part)
     barriers.judge_parsing(parsed, config)
     wanted = {sample: wanted_combinations(config, parsed, sample) for sample in Sample}
-    tasks = [
-        _task(config, reports.read(chunk_report(paths.masses_input, chunk), ParseReport), wanted)
+    settings = digest(config, "mass_calculating")
+    sources = [
+        reports.read(chunk_report(paths.masses_input, chunk), ParseReport)
         for chunk in barriers.dealt_chunks(parsed, part)
     ]
+    tasks = [_task(config, settings, source, wanted[source.sample]) for source in sources]
     log.info(
         "mass_calculating: %d chunks here, %d final states, %d channels",
         len(tasks),
@@ -82,15 +84,9 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     _write_sums(config, paths, part, made)
     summary = SliceReport(
         stage="mass_calculating",
-        slice_index=part.index,
-        slice_total=part.total,
-        chunks=tuple(report.chunk for report in made),
         inputs=made_of(config, "mass_calculating", parsed),
         content=digest_of([report.content for report in made]),
-        kept=n_kept,
-        seconds=time.monotonic() - started,
-        peak_memory_bytes=max((report.peak_memory_bytes for report in made), default=0),
-        samples=tuple(dict.fromkeys(report.sample for report in made)),
+        **summed_up(part, made, n_kept, started),
         taken={"events": sum(report.events_in for report in made)},
         made={"masses": sum(report.masses for report in made)},
         lost={
@@ -102,18 +98,17 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     return summary
 
 
-def _settings(config: Config) -> str:
-    return digest(config, "mass_calculating")
+def _task(config: Config, settings: str, source: ParseReport, wanted: Wanted) -> ChunkTask:
+    """Return the work on a chunk; of the final states it depends on those that it has.
 
-
-def _task(config: Config, source: ParseReport, wanted: Mapping[Sample, Wanted]) -> ChunkTask:
-    """Return the work on a chunk; of the final states it depends on those that it has."""
+    `settings` is the digest of what the configuration says about masses.
+    """
     states = config.mass_calculation_task_config.final_state_objects
     present = project_populations(source.populations, states)
-    of_chunk = {state: found for state, found in wanted[source.sample].items() if state in present}
+    of_chunk = {state: found for state, found in wanted.items() if state in present}
     return ChunkTask(
         source.chunk,
-        digest_of(_settings(config), source.content, [str(state) for state in of_chunk]),
+        digest_of(settings, source.content, [str(state) for state in of_chunk]),
         (source, of_chunk),
         config.parsing_task_config.chunk_yield_threshold_bytes,
     )

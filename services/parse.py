@@ -27,7 +27,7 @@ from services.barriers import judge_parsing, parsing_digest
 from services.calculations.chunking import deal
 from services.calculations.objects import Events, add_counts, concatenate, populations
 from services.calculations.selection import select
-from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
+from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep, summed_up
 from services.contents import listed_chunks
 from services.monitoring import peak_memory_bytes
 from services.run_directory import RunDirectory, chunk_report, events_file, slice_report
@@ -90,15 +90,9 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     )
     summary = SliceReport(
         stage="parsing",
-        slice_index=part.index,
-        slice_total=part.total,
-        chunks=tuple(report.chunk for report in made),
         inputs=parsing_digest(config, chunks, part),
         content=digest_of([report.content for report in made]),
-        kept=n_kept,
-        seconds=time.monotonic() - started,
-        peak_memory_bytes=max((report.peak_memory_bytes for report in made), default=0),
-        samples=tuple(dict.fromkeys(report.sample for report in made)),
+        **summed_up(part, made, n_kept, started),
         **_sums(made),
     )
     reports.write(slice_report(paths.parsed_data, part), summary, part)

@@ -29,7 +29,7 @@ from services.calculations.objects import Array
 from services.calculations.planning import make_plan
 from services.calculations.resonances import summarise
 from services.calculations.spectra import Cuts, Grid, count_classes
-from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
+from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep, summed_up
 from services.contents import made_of, sum_spectra
 from services.monitoring import peak_memory_bytes
 from services.run_directory import (
@@ -89,17 +89,11 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     dropped = [p for channels in plan.channels.values() for p in channels.values() if p.dropped]
     summary = SliceReport(
         stage="post_processing",
-        slice_index=part.index,
-        slice_total=part.total,
-        chunks=tuple(report.chunk for report in made),
         inputs=made_of(config, "post_processing", computed),
         content=digest_of(
             reports.describe(paths.plan_file).sha256, [report.content for report in made]
         ),
-        kept=n_kept,
-        seconds=time.monotonic() - started,
-        peak_memory_bytes=max((report.peak_memory_bytes for report in made), default=0),
-        samples=tuple(dict.fromkeys(report.sample for report in made)),
+        **summed_up(part, made, n_kept, started),
         taken={"masses": sum(report.masses_in for report in made)},
         made={"main": total.main, "outliers": total.outliers},
         lost={
