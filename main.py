@@ -40,7 +40,7 @@ MODES = {
     "list_missing": (("run_dir",), _JOBS),
     "plots_only": (("run_dir",), ("tasks", *_JOBS)),
     "bumpnet_check": ((), ("run_dir", "tasks", *_JOBS)),
-    "inspect": ((), ("config", "run_dir", "tasks", *_JOBS)),
+    "inspect": ((), ("config", "set", "run_dir", "tasks", *_JOBS)),
 }
 
 
@@ -54,6 +54,13 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")
     add = parser.add_argument
     add("--config", type=Path, metavar="FILE", help="configuration file (default: config.yaml)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one key of the configuration; may be given several times",
+    )
     add("--dry-run", action="store_true", help="check everything, write nothing")
     add("--log-level", choices=levels, default="INFO", help="what is shown (default: INFO)")
     add("--batch-job-index", type=int, metavar="N", help="number of this job, from 1")
@@ -159,7 +166,11 @@ def read_configuration(
             "total_batch_jobs": options.total_batch_jobs,
         }
     tasks = {} if options.tasks is None else {"tasks": configuration.chosen_tasks(options.tasks)}
-    return configuration.load(path, jobs), configuration.load(path, jobs | tasks)
+    assigned = configuration.read_assignments(options.set)
+    return (
+        configuration.load(path, jobs, assigned),
+        configuration.load(path, jobs | tasks, assigned),
+    )
 
 
 def run(options: argparse.Namespace) -> None:
