@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,24 +24,10 @@ USAGE_ERROR = 2
 FAILURE = 1
 INTERRUPTED = 130
 TERMINATED = 143
-LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 GENERATED_NOTE = (
     "generated, not data: these are the events of the demo release. For real data, change the line "
     "`release_years: [demo]` in config.yaml, or name files under local_files."
 )
-# What the program does instead of a run: the options that each needs, and those that it excludes.
-_JOBS = ("batch_job_index", "total_batch_jobs")
-MODES = {
-    "dry_run": ((), ()),
-    "resume": ((), ("run_dir",)),
-    "fetch_only": ((), ("tasks", "batch_job_index")),
-    "merge_only": (("run_dir",), ("tasks", *_JOBS)),
-    "status": (("run_dir",), ("tasks", *_JOBS)),
-    "list_missing": (("run_dir",), _JOBS),
-    "plots_only": (("run_dir",), ("tasks", *_JOBS)),
-    "bumpnet_check": ((), ("run_dir", "tasks", *_JOBS)),
-    "inspect": ((), ("config", "run_dir", "tasks", *_JOBS)),
-}
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -54,6 +40,13 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")
     add = parser.add_argument
     add("--config", type=Path, metavar="FILE", help="configuration file (default: config.yaml)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one key of the configuration; may be given several times",
+    )
     add("--dry-run", action="store_true", help="check everything, write nothing")
     add("--log-level", choices=levels, default="INFO", help="what is shown (default: INFO)")
     add("--batch-job-index", type=int, metavar="N", help="number of this job, from 1")
@@ -105,12 +98,11 @@ def refuse_wrong_modes(options: argparse.Namespace) -> None:
         msg = f"command line: {names} exclude one another; give one"
         raise ConfigError(msg)
     for mode in modes:
-        needed, excluded = MODES[mode]
-        for option in needed:
+        for option in MODES[mode].needs:
             if getattr(options, option) is None:
                 msg = f"command line: {_spelt(mode)} needs {_spelt(option)}; give both"
                 raise ConfigError(msg)
-        for option in excluded:
+        for option in MODES[mode].excludes:
             if getattr(options, option):
                 msg = f"command line: {_spelt(mode)} leaves no room for {_spelt(option)}; give one"
                 raise ConfigError(msg)
@@ -159,7 +151,11 @@ def read_configuration(
             "total_batch_jobs": options.total_batch_jobs,
         }
     tasks = {} if options.tasks is None else {"tasks": configuration.chosen_tasks(options.tasks)}
-    return configuration.load(path, jobs), configuration.load(path, jobs | tasks)
+    assigned = configuration.read_assignments(options.set)
+    return (
+        configuration.load(path, jobs, assigned),
+        configuration.load(path, jobs | tasks, assigned),
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -170,11 +166,12 @@ def run(options: argparse.Namespace) -> None:
     """
     of_run, config = read_configuration(options)
     from services import pipeline, run_directory
+    from services.terminal import logging_to
 
     chosen = run_directory.newest_unfinished(config) if options.resume else options.run_dir
     paths = run_directory.open_run(of_run, chosen, datetime.now())  # noqa: DTZ005 - folder names are in local time
     part = pipeline.slice_of(config)
-    with logging_to(paths.log_file(part)):
+    with telling_how_to_continue(paths), logging_to(paths.log_file(part)):
         # A job without --tasks does what it can; only one that is sent to a stage waits for it.
         done = pipeline.run(
             config,
@@ -186,12 +183,29 @@ def run(options: argparse.Namespace) -> None:
     tell(done, config, paths)
 
 
+@contextmanager
+def telling_how_to_continue(paths: RunDirectory) -> Iterator[None]:
+    """Say, if what is done inside does not come to its end, that it can be taken up again."""
+    try:
+        yield
+    except BaseException:
+        print(
+            f"what is done is kept: continue with `python main.py --run-dir {paths.root}` (or "
+            "--resume)",
+            file=sys.stderr,
+        )
+        raise
+
+
 def tell(done: Done, config: configuration.Config, paths: RunDirectory) -> None:
     """Print what a run or a merge has done, and where."""
-    from services import pipeline
+    from services import closing
+    from services.terminal import coloured
 
-    print(pipeline.closing_table(done.reports))
-    print(pipeline.cut_flow_table(done.reports))
+    print(closing.closing_table(done.reports))
+    print(closing.cut_flow_table(done.reports))
+    if lost := closing.losses(done.reports):
+        print(coloured(lost, "red", sys.stdout))
     if configuration.DEMO in config.parsing_task_config.release_years:
         print(GENERATED_NOTE)
     print(f"run directory: {paths.root}")
@@ -222,6 +236,7 @@ def merge(options: argparse.Namespace) -> None:
     refuse_no_run(options)
     _, config = read_configuration(options)
     from services import pipeline, run_directory
+    from services.terminal import logging_to
 
     paths = run_directory.layout(options.run_dir.absolute(), config)
     missing = pipeline.missing_work(config, paths)
@@ -266,25 +281,24 @@ def draw(options: argparse.Namespace) -> None:
     print("\n".join(map(str, drawn)) or "there is nothing to draw yet")
 
 
+def check(options: argparse.Namespace) -> int:
+    """Print what a run would do, and return the exit code.
+
+    Raises:
+        ConfigError: the configuration cannot be meant.
+    """
+    from services.dry_run import dry_run
+
+    _, config = read_configuration(options)
+    print(dry_run(config))
+    return 0
+
+
 def refuse_no_run(options: argparse.Namespace) -> None:
     """Raise ConfigError if --run-dir is not that of a run."""
     if not (options.run_dir / "config.yaml").is_file():
         msg = f"{options.run_dir}: expected a run's directory, found none; correct --run-dir"
         raise ConfigError(msg)
-
-
-@contextmanager
-def logging_to(path: Path) -> Iterator[None]:
-    """Also log to a file of the run."""
-    log_file = logging.FileHandler(path, encoding="utf-8")
-    log_file.setFormatter(logging.Formatter(LOG_FORMAT))
-    root = logging.getLogger()
-    root.addHandler(log_file)
-    try:
-        yield
-    finally:
-        root.removeHandler(log_file)
-        log_file.close()
 
 
 class _TerminatedError(BaseException):
@@ -314,49 +328,63 @@ def check_for_bumpnet(options: argparse.Namespace) -> int:
     return 0 if checked.accepted else FAILURE
 
 
-def act(options: argparse.Namespace) -> None:
-    """Do what the command line asks for.
+def inspect(options: argparse.Namespace) -> None:
+    """Print the trees of a file.
+
+    Raises:
+        PipelineError: it cannot be read.
+    """
+    from services.inspect_file import inspect as inspected
+
+    print(inspected(options.inspect))
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What the program does instead of a run, the options that it needs, those it excludes."""
+
+    act: Callable[[argparse.Namespace], int | None]
+    needs: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+
+
+_JOBS = ("batch_job_index", "total_batch_jobs")
+MODES = {
+    "dry_run": Mode(check),
+    "resume": Mode(run, excludes=("run_dir",)),
+    "fetch_only": Mode(fetch, excludes=("tasks", "batch_job_index")),
+    "merge_only": Mode(merge, ("run_dir",), ("tasks", *_JOBS)),
+    "status": Mode(status, ("run_dir",), ("tasks", *_JOBS)),
+    "list_missing": Mode(status, ("run_dir",), _JOBS),
+    "plots_only": Mode(draw, ("run_dir",), ("tasks", *_JOBS)),
+    "bumpnet_check": Mode(check_for_bumpnet, excludes=("run_dir", "tasks", *_JOBS)),
+    "inspect": Mode(inspect, excludes=("config", "set", "run_dir", "tasks", *_JOBS)),
+}
+
+
+def act(options: argparse.Namespace) -> int:
+    """Do what the command line asks for and return the exit code.
 
     Raises:
         PipelineError: it cannot be done.
     """
-    if options.dry_run:
-        from services.dry_run import dry_run
-
-        _, config = read_configuration(options)
-        print(dry_run(config))
-    elif options.fetch_only:
-        fetch(options)
-    elif options.plots_only:
-        draw(options)
-    elif options.merge_only:
-        merge(options)
-    elif options.inspect:
-        from services.inspect_file import inspect
-
-        print(inspect(options.inspect))
-    elif options.status or options.list_missing:
-        status(options)
-    else:
-        run(options)
+    refuse_wrong_combinations(options)
+    chosen = next((mode for name, mode in MODES.items() if getattr(options, name)), Mode(run))
+    return chosen.act(options) or 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(level=options.log_level, format="%(levelname)-7s %(message)s", force=True)
+    from services.terminal import coloured, logging_on_screen
+
     signal.signal(signal.SIGTERM, _on_sigterm)
     try:
-        refuse_wrong_combinations(options)
-        if options.bumpnet_check:
-            return check_for_bumpnet(options)
-        act(options)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USAGE_ERROR
+        with logging_on_screen(options.log_level):
+            return act(options)
     except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILURE
+        print(f"{coloured('error:', 'red', sys.stderr)} {error}", file=sys.stderr)
+        return USAGE_ERROR if isinstance(error, ConfigError) else FAILURE
     except BrokenPipeError:
         # What reads our output (head, less) has seen enough; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,7 +9,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from itertools import combinations
@@ -32,6 +33,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from schemas.errors import ConfigError, did_you_mean
 from schemas.labels import CombinationPattern
@@ -1155,6 +1157,38 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return node
 
 
+def _parse_yaml(text: str) -> Any:
+    """Return what a text means.
+
+    Raises:
+        ConfigError: it is not YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        msg = f"not valid YAML: {_yaml_problem(error)}"
+        raise ConfigError(msg) from error
+
+
+# What a frequent slip makes the reader of YAML say, and how to mend it.
+_YAML_MENDS = {
+    r"'\\t'": "indent with spaces, not with tabs",
+    "mapping values are not allowed": "is the line before it indented as it should be?",
+    "expected <block end>": "keys of one block start in the same column",
+    "could not find expected ':'": "a key ends in a colon and a space",
+}
+
+
+def _yaml_problem(error: Exception) -> str:
+    """Return what is wrong, with its line and column where the reader tells them."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split()) or type(error).__name__
+    mark = error.problem_mark
+    said = f"{error.problem}" + (f" ({error.context})" if error.context else "")
+    mends = [mend for sign, mend in _YAML_MENDS.items() if re.search(sign, said)]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {'; '.join([said, *mends])}"
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
@@ -1165,10 +1199,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         msg = f"{path}: the configuration cannot be read ({error}); expected a UTF-8 text file"
         raise ConfigError(msg) from error
     try:
-        data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"{path}: not valid YAML: {reason}; correct the file at that place"
+        data = _parse_yaml(text)
+    except ConfigError as error:
+        msg = f"{path}: {error}; correct the file at that place"
         raise ConfigError(msg) from error
     if data is None:
         return {}
@@ -1185,14 +1218,19 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     }
 
 
-def _take_refused(data: dict[str, Any]) -> list[str]:
-    """Remove from `data` the keys refused by table, and return a sentence for each."""
-    complaints = []
+# Where something stands in a configuration: section, key, keys of inner blocks.
+_Location = tuple[int | str, ...]
+
+
+def _take_refused(data: dict[str, Any]) -> list[tuple[_Location, str]]:
+    """Remove from `data` the keys refused by table, and return the place and a sentence of each."""
+    complaints: list[tuple[_Location, str]] = []
     for section, block in [("", data), *((s, b) for s, b in data.items() if isinstance(b, dict))]:
         for key in list(block):
             where = f"{section}.{key}".lstrip(".")
             if key in REPLACED_KEYS:
-                complaints.append(f"{where}: this key is no longer known; {REPLACED_KEYS[key]}")
+                said = f"{where}: this key is no longer known; {REPLACED_KEYS[key]}"
+                complaints.append((tuple(where.split(".")), said))
                 del block[key]
     return complaints
 
@@ -1204,7 +1242,7 @@ def _blocks_in(annotation: Any) -> list[type[Block]]:
     return [block for inner in get_args(annotation) for block in _blocks_in(inner)]
 
 
-def _block_at(location: tuple[int | str, ...]) -> type[Block] | None:
+def _block_at(location: _Location) -> type[Block] | None:
     """Return the model of the block that a validator's location points into."""
     annotation: Any = Config
     for part in location:
@@ -1232,12 +1270,12 @@ def _explain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         block = _block_at(location[:-1])
         known = tuple(block.model_fields) if block else ()
-        return f"{where}: unknown key{did_you_mean(str(location[-1]), known)}"
+        return f"{where}: unknown key{_belongs_to(str(location[-1]), known)}"
     if error["type"] == "value_error":
         text = str(error["ctx"]["error"])
         if not where or isinstance(found, dict):
             return f"{where}: {text}".removeprefix(": ")
-        return f"{where}: {text} (found {found!r})"
+        return f"{where}: {text} (found {_as_written(found)})"
     expected = error["msg"]
     for said, meant in _REWORDED:
         expected = re.sub(said, meant, expected, count=1)
@@ -1248,7 +1286,40 @@ def _explain(error: Any) -> str:
         is_given = not field.is_required() and field.default_factory is None
         default = f" Default: {field.default!r}." if is_given and _is_short(field.default) else ""
         hint = f". {where}: {field.description}{default}"
-    return f"{where}: {expected}, found {found!r}{hint}"
+    return (
+        f"{where}: {expected}, found {_as_written(found)}{_as_number(found, error['type'])}{hint}"
+    )
+
+
+def _as_written(found: object) -> str:
+    """Return a value as YAML writes it, where Python has other words."""
+    return json.dumps(found) if found is None or isinstance(found, bool) else repr(found)
+
+
+def _as_number(found: object, complaint: str) -> str:
+    """Return how to write a number that YAML has read as text: quotes, or 1e5 without a point."""
+    if complaint not in ("int_type", "float_type") or not isinstance(found, str):
+        return ""
+    try:
+        number = float(found)
+    except ValueError:
+        return ""
+    is_whole = complaint == "int_type" and number.is_integer()
+    return f", which YAML reads as text: write {int(number) if is_whole else number}"
+
+
+def _belongs_to(key: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence about an unknown key: the section that has it, or a guess."""
+    sections = [name for name in Config.model_fields if key in _fields_of((name,))]
+    if sections:
+        return f"; it belongs to {' or '.join(sections)}"
+    return did_you_mean(key, known)
+
+
+def _fields_of(location: _Location) -> dict[str, FieldInfo]:
+    """Return the keys that a block at this place knows."""
+    block = _block_at(location)
+    return block.model_fields if block else {}
 
 
 def _is_short(default: object) -> bool:
@@ -1257,23 +1328,124 @@ def _is_short(default: object) -> bool:
     return not any(isinstance(value, Block) for value in values)
 
 
-def from_dict(data: dict[str, Any], *, where: str, folder: Path) -> Config:
+@dataclass(frozen=True)
+class Assignment:
+    """One key that the command line sets: `--set section.key=value`."""
+
+    keys: tuple[str, ...]
+    value: Any
+
+    @property
+    def name(self) -> str:
+        """The key as it was written."""
+        return ".".join(self.keys)
+
+    def concerns(self, location: _Location) -> bool:
+        """Whether what stands at a place is what was set, or the block it was set in."""
+        n_shared = min(len(location), len(self.keys))
+        is_named = n_shared >= _WITHIN_SECTION or self.keys[0] not in Config.model_fields
+        return is_named and tuple(map(str, location[:n_shared])) == self.keys[:n_shared]
+
+
+# Section and key: what is said of a whole section is not said of one key in it.
+_WITHIN_SECTION = 2
+
+
+def read_assignments(texts: Iterable[str]) -> tuple[Assignment, ...]:
+    """Return what `--set section.key=value` means, with values read as YAML.
+
+    Raises:
+        ConfigError: some are no assignment; all of them are named.
+    """
+    found, complaints = [], []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        keys = tuple(part.strip() for part in name.split("."))
+        if not equals or not all(keys):
+            complaints.append(f"--set: expected section.key=value, found {text!r}")
+        elif len(keys) < _WITHIN_SECTION:
+            is_section = name in Config.model_fields
+            known = f"; name one of its keys: {', '.join(_fields_of(keys))}"
+            hint = known if is_section else _belongs_to(name, Config.model_fields)
+            missing = "key" if is_section else "section"
+            complaints.append(f"--set {name}: expected section.key=value, found no {missing}{hint}")
+        else:
+            try:
+                found.append(Assignment(keys, _parse_yaml(value)))
+            except ConfigError as error:
+                complaints.append(f"--set {name}: {error}; write the value as in a configuration")
+    if complaints:
+        raise ConfigError(_listed("command line", complaints))
+    return tuple(found)
+
+
+def _assign(data: dict[str, Any], assignment: Assignment) -> None:
+    """Set one key in `data`; an inner block that it leaves out starts from its default.
+
+    Raises:
+        ConfigError: a key on the way holds something else than keys.
+    """
+    block = data
+    for depth, key in enumerate(assignment.keys[:-1]):
+        location = assignment.keys[:depth]
+        inner = block[key] if key in block else _default_block(_fields_of(location).get(key))
+        if inner is None:
+            inner = {}
+        if not isinstance(inner, dict):
+            where = ".".join((*location, key))
+            msg = (
+                f"--set {assignment.name}: expected keys in {where}, found {inner!r}; set it whole "
+                f"with --set {where}=..."
+            )
+            raise ConfigError(msg)
+        # Aliases of one YAML anchor are one object, and only one of them is meant.
+        block[key] = dict(inner)
+        block = block[key]
+    block[assignment.keys[-1]] = assignment.value
+
+
+def _default_block(field: FieldInfo | None) -> object:
+    """Return what a key holds that is left out, as a configuration would write it."""
+    if field is None or field.is_required():
+        return None
+    default = field.get_default(call_default_factory=True)
+    return default.model_dump(mode="json") if isinstance(default, Block) else default
+
+
+def from_dict(
+    data: dict[str, Any], *, where: str, folder: Path, assigned: Sequence[Assignment] = ()
+) -> Config:
     """Return the configuration that `data` describes; relative input paths start at `folder`.
 
     Raises:
-        ConfigError: anything in `data` is wrong; every complaint has a line of its own.
+        ConfigError: anything in `data` or `assigned` is wrong; every complaint has its own line.
     """
     copy = {key: dict(value) if isinstance(value, dict) else value for key, value in data.items()}
+    for assignment in assigned:
+        _assign(copy, assignment)
     complaints = _take_refused(copy)
     try:
         config = Config.model_validate(copy, context={"folder": folder})
     except ValidationError as error:
-        complaints += [_explain(detail) for detail in error.errors(include_url=False)]
+        details = error.errors(include_url=False)
+        complaints += [(tuple(detail["loc"]), _explain(detail)) for detail in details]
     if complaints:
-        lines = "\n".join(f"  {complaint}" for complaint in complaints)
-        msg = f"{where}: {len(complaints)} error{'s'[: len(complaints) > 1]}\n{lines}"
-        raise ConfigError(msg)
+        is_set = [any(a.concerns(location) for a in assigned) for location, _ in complaints]
+        said = [
+            f"--set {text}" if by_option else text
+            for by_option, (_, text) in zip(is_set, complaints, strict=True)
+        ]
+        if all(is_set):
+            where = "command line"
+        elif assigned:
+            where += f" with --set {', '.join(assignment.name for assignment in assigned)}"
+        raise ConfigError(_listed(where, said))
     return config
+
+
+def _listed(where: str, complaints: Sequence[str]) -> str:
+    lines = "\n".join(f"  {complaint}" for complaint in complaints)
+    return f"{where}: {len(complaints)} error{'s'[: len(complaints) > 1]}\n{lines}"
 
 
 def chosen_tasks(names: str) -> dict[str, object]:
@@ -1290,10 +1462,15 @@ def chosen_tasks(names: str) -> dict[str, object]:
     return {f"do_{name}": name in chosen for name in TASK_NAMES}
 
 
-def load(path: Path, overrides: Mapping[str, Mapping[str, object]] | None = None) -> Config:
+def load(
+    path: Path,
+    overrides: Mapping[str, Mapping[str, object]] | None = None,
+    assigned: Sequence[Assignment] = (),
+) -> Config:
     """Read a configuration file; relative input paths start at its folder.
 
-    `overrides` are keys by section that replace what the file says.
+    `overrides` are keys by section that replace what the file says; `assigned` are single keys
+    that do, in their order.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or says something that cannot be meant.
@@ -1303,7 +1480,7 @@ def load(path: Path, overrides: Mapping[str, Mapping[str, object]] | None = None
         block = data.get(section) or {}
         if isinstance(block, dict):
             data[section] = {**block, **keys}
-    return from_dict(data, where=str(path), folder=path.parent)
+    return from_dict(data, where=str(path), folder=path.parent, assigned=assigned)
 
 
 # Keys, of whatever block, that cannot change what a stage makes: where things lie and what they are

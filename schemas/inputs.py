@@ -153,8 +153,19 @@ class Chunk:
     @property
     def size(self) -> int | None:
         """Bytes of all files; None where one's is not known."""
-        sizes = [file.size for file in self.files if file.size is not None]
-        return sum(sizes) if len(sizes) == len(self.files) else None
+        return _sum_if_known(file.size for file in self.files)
+
+    @property
+    def planned(self) -> dict[str, int | None]:
+        """How much there is to read, by unit; None where the catalog does not tell."""
+        events = _sum_if_known(file.events for file in self.files)
+        return {"events": events, "files": len(self.files)}
+
+
+def _sum_if_known(values: Iterable[int | None]) -> int | None:
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
 @dataclass(frozen=True)

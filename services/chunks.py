@@ -6,15 +6,15 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from schemas.errors import DataError, PipelineError
 from schemas.inputs import Slice
 from schemas.reports import ChunkReport, Output
-from services.monitoring import Progress
+from services.monitoring import Planned, Progress
 from services.run_directory import chunk_report
 from services.storage import reports
 from services.workers import Outcome, Workers
@@ -35,6 +35,7 @@ class ChunkTask:
     inputs: str
     source: Any
     threshold_bytes: int
+    planned: Planned = field(default_factory=lambda: {"chunks": 1})
 
 
 @dataclass(frozen=True)
@@ -77,20 +78,25 @@ def make_or_keep(
     if n_kept:
         log.info("%s: %d of %d chunks are done and kept", stage.name, n_kept, len(tasks))
     waiting = [task for task in tasks if task.chunk not in done]
-    with Progress(stage.name, len(waiting), show=show) as progress:
+    with Progress(stage.name, {t.chunk: t.planned for t in waiting}, show=show) as progress:
         killed = []
         ahead(waiting)
-        for outcome in workers.map(stage.make, waiting):
+
+        def hear(task: ChunkTask | None, counts: Mapping[str, int]) -> None:
+            progress.hear(None if task is None else task.chunk, counts)
+
+        for outcome in workers.map(stage.make, waiting, hear):
             if outcome.result is None:
                 _tell(stage.name, outcome)
+                progress.forget(outcome.task.chunk)
                 killed.append(outcome.task)
             else:
                 done[outcome.task.chunk] = outcome.result
-                progress.advance()
+                progress.finish(outcome.task.chunk)
         smaller = [
             replace(t, threshold_bytes=max(1, t.threshold_bytes // _SMALLER)) for t in killed
         ]
-        for outcome in workers.map(stage.make, smaller):
+        for outcome in workers.map(stage.make, smaller, hear):
             if outcome.result is None:
                 _tell(stage.name, outcome)
                 msg = (
@@ -100,7 +106,7 @@ def make_or_keep(
                 )
                 raise DataError(msg)
             done[outcome.task.chunk] = outcome.result
-            progress.advance()
+            progress.finish(outcome.task.chunk)
     return [done[task.chunk] for task in tasks], n_kept
 
 

@@ -16,6 +16,7 @@ from schemas.reports import SliceReport
 from services.calculations.chunking import in_random_order
 from services.catalogs import atlas, cache, cern, demo, local
 from services.chunks import digest_of
+from services.closing import counted
 from services.monitoring import peak_memory_bytes
 from services.run_directory import RunDirectory
 from services.storage import reports
@@ -64,7 +65,7 @@ def run(
     started = time.monotonic()
     parsing = config.parsing_task_config
     listed = _listed(parsing, paths, part, refresh=refresh)
-    log.info("fetching: %d files listed in %s", len(listed.files), paths.file_list)
+    log.info("fetching: %s listed in %s", counted(len(listed.files), "files"), paths.file_list)
     return SliceReport(
         stage="fetching",
         slice_index=part.index,

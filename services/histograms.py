@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,11 +26,11 @@ from services.histogram_writing import (
     rounding_notes,
     write_sample,
 )
-from services.monitoring import peak_memory_bytes
+from services.monitoring import Progress, peak_memory_bytes
 from services.run_directory import RunDirectory, chunk_report, slice_report
 from services.storage import reports
 from services.storage.arrays import Arrays, open_arrays
-from services.workers import Workers
+from services.workers import Workers, tell_progress
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +48,9 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     chunks = barriers.dealt_chunks(processed, part)
     plan_file = paths.histograms_input / paths.plan_file.name
     plan = reports.read(plan_file, Plan)
-    groups = [tuple(chunks[first :: workers.n_workers]) for first in range(workers.n_workers)]
     filled: dict[Sample, SampleHistograms] = {}
-    for outcome in workers.map(
-        partial(fill_chunks, config, paths, plan_file), [group for group in groups if group]
-    ):
-        if outcome.result is None:
-            msg = f"histogram_creation: {outcome.died}; give the job more memory"
-            raise DataError(msg)
-        for sample, counted in outcome.result.items():
+    for counts in _filled_groups(config, paths, plan_file, chunks, workers):
+        for sample, counted in counts.items():
             if sample not in filled:
                 filled[sample] = prepare(config, plan, sample)
             filled[sample] += counted
@@ -88,6 +82,32 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     return summary
 
 
+def _filled_groups(
+    config: Config, paths: RunDirectory, plan_file: Path, chunks: Sequence[str], workers: Workers
+) -> Iterator[dict[Sample, SampleHistograms]]:
+    """Yield what the workers have counted, each of a group of chunks.
+
+    Raises:
+        DataError: a chunk is damaged, or a worker died.
+    """
+    every = workers.n_workers
+    groups = {group[0]: group for n in range(every) if (group := tuple(chunks[n::every]))}
+    planned = {key: {"masses": None, "chunks": len(group)} for key, group in groups.items()}
+    show = config.parsing_task_config.show_progress_bar
+    with Progress("histogram_creation", planned, show=show) as progress:
+
+        def hear(group: Sequence[str] | None, counts: Mapping[str, int]) -> None:
+            progress.hear(None if group is None else group[0], counts)
+
+        work = partial(fill_chunks, config, paths, plan_file)
+        for outcome in workers.map(work, [*groups.values()], hear):
+            if outcome.result is None:
+                msg = f"histogram_creation: {outcome.died}; give the job more memory"
+                raise DataError(msg)
+            progress.finish(outcome.task[0])
+            yield outcome.result
+
+
 def fill_chunks(
     config: Config, paths: RunDirectory, plan_file: Path, chunks: Sequence[str]
 ) -> dict[Sample, SampleHistograms]:
@@ -109,6 +129,7 @@ def fill_chunks(
         if not config.histogram_creation_task_config.exclude_outliers:
             of_sample.stored += source.classes.outliers
         fill_chunk(config, paths, chunk, plan, of_sample)
+        tell_progress(chunks=1)
     return filled
 
 
@@ -139,3 +160,4 @@ def _fill(filled: Filled, stored: Arrays, endings: Iterable[str], grid: Grid, n_
         for ending in endings:
             for masses in stored.read(f"{name}{ending}", n_bytes):
                 counts.fill(masses, filled.bins[name], grid)
+                tell_progress(masses=len(masses))

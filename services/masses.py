@@ -20,6 +20,7 @@ from services.calculations.kinematics import channel_masses
 from services.calculations.objects import add_counts, project_populations
 from services.calculations.spectra import Grid, SpectrumSum, add_spectra
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep, summed_up
+from services.closing import counted
 from services.contents import made_of
 from services.monitoring import peak_memory_bytes
 from services.run_directory import (
@@ -40,7 +41,7 @@ from services.storage.arrays import (
 )
 from services.storage.atomic import appearing, require_space
 from services.storage.parsed import read_parsed
-from services.workers import Workers
+from services.workers import Workers, tell_progress
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +68,10 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     ]
     tasks = [_task(config, settings, source, wanted[source.sample]) for source in sources]
     log.info(
-        "mass_calculating: %d chunks here, %d final states, %d channels",
-        len(tasks),
-        sum(len(states) for states in wanted.values()),
-        sum(len(found) for states in wanted.values() for found in states.values()),
+        "mass_calculating: %s here, %s, %s",
+        counted(len(tasks), "chunks"),
+        counted(sum(len(states) for states in wanted.values()), "final states"),
+        counted(sum(len(of) for states in wanted.values() for of in states.values()), "channels"),
     )
     stage = ChunkStage(
         "mass_calculating",
@@ -111,6 +112,7 @@ def _task(config: Config, settings: str, source: ParseReport, wanted: Wanted) ->
         digest_of(settings, source.content, [str(state) for state in of_chunk]),
         (source, of_chunk),
         config.parsing_task_config.chunk_yield_threshold_bytes,
+        {"events": source.events_kept, "chunks": 1},
     )
 
 
@@ -166,6 +168,7 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
                 spectra.add_masses(name, values, grid)
                 if arrays.held_bytes >= threshold:
                     arrays.flush()
+            tell_progress(events=len(next(iter(objects.values())).offsets) - 1)
     with appearing(chunk_spectra(paths.masses, source.chunk), part) as temporary:
         write_spectra(temporary, spectra.total(), grid)
     report = _report(config, task, arrays, time.monotonic() - started)

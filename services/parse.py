@@ -28,6 +28,7 @@ from services.calculations.chunking import deal
 from services.calculations.objects import Events, add_counts, concatenate, populations
 from services.calculations.selection import select
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep, summed_up
+from services.closing import counted
 from services.contents import listed_chunks
 from services.monitoring import peak_memory_bytes
 from services.run_directory import RunDirectory, chunk_report, events_file, slice_report
@@ -37,7 +38,7 @@ from services.storage.atomic import appearing, require_space
 from services.storage.events import open_events
 from services.storage.parsed import ParsedWriter, parsed_writer, writable_format
 from services.storage.remote import Access, part_of_range
-from services.workers import Workers, tell_position
+from services.workers import Workers, tell_position, tell_progress
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     chunks = listed_chunks(config, paths)
     dealt = [chunks[i] for i in deal([chunk.size for chunk in chunks], part.total)[part.index - 1]]
     n_files = sum(len(chunk.files) for chunk in chunks)
-    log.info("parsing: %d files in %d chunks, %d of them here", n_files, len(chunks), len(dealt))
+    cut = f"{counted(n_files, 'files')} in {counted(len(chunks), 'chunks')}"
+    log.info("parsing: %s, %d of them here", cut, len(dealt))
     _announce(parsing, chunks)
     if writable_format(parsing.parsed_format) != parsing.parsed_format:
         log.warning("parsing: the installed uproot cannot write RNTuples; a TTree is written")
@@ -69,6 +71,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
             ),
             chunk,
             parsing.chunk_yield_threshold_bytes,
+            chunk.planned,
         )
         for chunk in dealt
     ]
@@ -268,6 +271,7 @@ def _parse_files(
                 if not is_partial:
                     of_file = _Tally()
         chunk.absorb(of_file)
+        tell_progress(files=1)
         outcomes.append(_outcome(file, of_file.events_read, reason))
         if chunk.held_bytes >= task.threshold_bytes:
             chunk.write_out(writer)
@@ -360,6 +364,7 @@ def _read_events(
                 msg = f"{file.url}: {error}"
                 raise DataError(msg) from error
             sink.add(stop - start, selected, flow)
+            tell_progress(events=stop - start)
 
 
 def _sums(made: Sequence[ParseReport]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from schemas.reports import SliceReport
 from schemas.state import RunState, StageRecord, StageStatus, State
 from schemas.statistics import StageStatistics
 from services import barriers, fetch, histograms, masses, merge, parse, plots, post_processing
+from services.closing import describe_counts
 from services.progress import Progress, progress_of_merge, progress_of_slices
 from services.run_directory import RunDirectory
 from services.storage import reports
@@ -443,47 +444,3 @@ def _records(state_file: Path) -> dict[str, StageRecord]:
         else record
         for name, record in reports.read(state_file, RunState).stages.items()
     }
-
-
-def describe_counts(counts: dict[str, int]) -> str:
-    """Return counts for people: `8 files, 200,000 events`; what is zero is left out."""
-    return ", ".join(f"{count:,} {unit}" for unit, count in counts.items() if count) or "nothing"
-
-
-def closing_table(done: Sequence[SliceReport | StageStatistics]) -> str:
-    """Return the table that a run ends with: stage, seconds, in, out, lost; then the notes."""
-    header = ("stage", "seconds", "in", "out", "lost")
-    rows = [
-        (
-            report.stage,
-            f"{report.seconds:.1f}",
-            describe_counts(report.taken),
-            describe_counts(report.made),
-            describe_counts(report.lost | report.decided),
-        )
-        for report in done
-    ]
-    notes = [f"{report.stage}: {note}" for report in done for note in report.notes]
-    return "\n".join([_aligned(header, rows), *notes])
-
-
-def cut_flow_table(done: Sequence[SliceReport | StageStatistics]) -> str:
-    """Return the cut flow of each source: cuts on events, and cuts that removed objects."""
-    header = ("source", "step", "of", "before", "removed", "left")
-    rows = [
-        (source, row.step, row.of, f"{row.before:,}", f"{row.removed:,}", f"{row.after:,}")
-        for report in done
-        for source, flow in report.cut_flows.items()
-        for row in flow
-        if row.removed
-    ]
-    return "\n" + _aligned(header, rows) + "\n" if rows else ""
-
-
-def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in [header, *rows]
-    ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

@@ -47,7 +47,7 @@ from services.storage.arrays import (
     storing_arrays,
 )
 from services.storage.atomic import require_space, write_text
-from services.workers import Workers
+from services.workers import Workers, tell_progress
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,8 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
             of_chunk = {name: cuts[source.sample][name] for name in stored.names}
         inputs = digest_of(settings, source.content, [[n, astuple(c)] for n, c in of_chunk.items()])
         threshold = config.parsing_task_config.chunk_yield_threshold_bytes
-        tasks.append(ChunkTask(chunk, inputs, (source, of_chunk), threshold))
+        planned = {"masses": source.masses, "chunks": 1}
+        tasks.append(ChunkTask(chunk, inputs, (source, of_chunk), threshold, planned))
     stage = ChunkStage(
         "post_processing",
         paths.processed,
@@ -184,6 +185,7 @@ def split_chunk(
             found = ClassCounts()
             for masses in stored.read(name, threshold):
                 found += _split(name, masses, cuts[name], grid, arrays)
+                tell_progress(masses=len(masses))
                 if arrays.held_bytes >= threshold:
                     arrays.flush()
             planned = count_classes(counted.dense(position, grid), cuts[name], grid)

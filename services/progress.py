@@ -8,6 +8,7 @@ from pathlib import Path
 
 from schemas.inputs import Slice
 from schemas.state import RunState, StageStatus, State
+from services.closing import aligned
 from services.run_directory import RunDirectory
 from services.storage import reports
 from services.storage.locks import is_held
@@ -76,10 +77,5 @@ def _state(path: Path) -> RunState | None:
 
 def progress_table(stages: Collection[Progress]) -> str:
     """Return the table of all stages."""
-    rows: list[tuple[str, ...]] = [("stage", "done", "running", "failed", "not begun", "")]
-    rows += [stage.row() for stage in stages]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    header = ("stage", "done", "running", "failed", "not begun", "")
+    return aligned(header, [stage.row() for stage in stages])

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import pickle
 import signal
 import threading
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -21,10 +25,24 @@ log = logging.getLogger(__name__)
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+# The logger above those of all modules that work.
+_OURS = "services"
 # Of the core counts that a scheduler states, the smallest is what this job may use.
 _CORE_VARIABLES = ("NCPUS", "PBS_NCPUS", "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
 # How long a worker may take to end by itself before it is killed, in seconds.
 _PATIENCE = 1.0
+# What the work counts is passed on no more often than this, in seconds.
+_COUNT_EVERY = 0.1
+# How long nothing is heard of any worker before that is passed on, in seconds.
+_SILENCE = 1.0
+
+# Hears what the work on a task has counted since the last time, by unit; without a task, that
+# nothing was heard for a while.
+Hear = Callable[[Any, Mapping[str, int]], None]
+
+
+def _ignore(_task: object, _counts: Mapping[str, int]) -> None:
+    """Hear nothing."""
 
 
 def available_cores(environment: Mapping[str, str] = os.environ) -> int:
@@ -69,14 +87,41 @@ class _Worker:
     position: str | None = None
 
 
-# In a worker process, the pipe to its parent.
-_to_parent: Connection | None = None
+@dataclass
+class _Voice:
+    """How work says what it is at; what it counts is added up for a moment before it is said."""
+
+    say: Callable[[tuple[str, Any]], None]
+    counted: Counter[str] = field(default_factory=Counter)
+    said_at: float = -math.inf
+
+    def count(self, counts: Mapping[str, int]) -> None:
+        self.counted.update(counts)
+        if time.monotonic() - self.said_at >= _COUNT_EVERY:
+            self.finish()
+
+    def finish(self) -> None:
+        """Say what is counted and not yet said."""
+        if self.counted:
+            self.say(("progress", dict(self.counted)))
+            self.counted.clear()
+            self.said_at = time.monotonic()
+
+
+# While work is done in this process: in a worker process to its parent.
+_voice: _Voice | None = None
 
 
 def tell_position(text: str) -> None:
     """Say what the work is at (a file, for example), for the case that this process dies there."""
-    if _to_parent is not None:
-        _to_parent.send(("position", text))
+    if _voice is not None:
+        _voice.say(("position", text))
+
+
+def tell_progress(**counts: int) -> None:
+    """Say how much more of the work is done, for example `events=1000`."""
+    if _voice is not None:
+        _voice.count(counts)
 
 
 class Workers:
@@ -112,7 +157,7 @@ class Workers:
 
     def _start_one(self) -> _Worker:
         here, there = self._context.Pipe()
-        level = logging.getLogger().getEffectiveLevel()
+        level = logging.getLogger(_OURS).getEffectiveLevel()
         process = self._context.Process(
             target=_serve, args=(there, level, dict(os.environ)), daemon=True
         )
@@ -121,21 +166,23 @@ class Workers:
         return _Worker(process, here)
 
     def map(
-        self, work: Callable[[Task], Result], tasks: Sequence[Task]
+        self, work: Callable[[Task], Result], tasks: Sequence[Task], hear: Hear = _ignore
     ) -> Iterator[Outcome[Task, Result]]:
-        """Yield the outcome of each task as it is done, in any order.
+        """Yield the outcome of each task as it is done, in any order; `hear` hears of it before.
 
         An exception that the work raises is raised here, and ends all workers.
         """
         if self.n_workers == 1:
             for task in tasks:
-                yield Outcome(task, work(task))
+                with _voiced(partial(_hear_here, hear, task)):
+                    result = work(task)
+                yield Outcome(task, result)
             return
         self.start(len(tasks))
-        yield from self._supervise(work, tasks)
+        yield from self._supervise(work, tasks, hear)
 
     def _supervise(
-        self, work: Callable[[Task], Result], tasks: Sequence[Task]
+        self, work: Callable[[Task], Result], tasks: Sequence[Task], hear: Hear
     ) -> Iterator[Outcome[Task, Result]]:
         waiting = deque(tasks)
         idle = list(self._workers)
@@ -146,9 +193,12 @@ class Workers:
                 worker.position = None
                 worker.pipe.send((work, task))
                 busy[worker.pipe] = (worker, task)
-            for pipe in wait(list(busy)):
+            heard = wait(list(busy), _SILENCE)
+            if not heard:
+                hear(None, {})
+            for pipe in heard:
                 worker, task = busy[pipe]  # type: ignore[index]  # only our connections are waited for
-                outcome = self._take(worker, task)
+                outcome = self._take(worker, task, hear)
                 if outcome is None:
                     continue
                 del busy[worker.pipe]
@@ -157,7 +207,7 @@ class Workers:
                 idle.append(worker)
                 yield outcome
 
-    def _take(self, worker: _Worker, task: Task) -> Outcome[Task, Any] | None:
+    def _take(self, worker: _Worker, task: Task, hear: Hear) -> Outcome[Task, Any] | None:
         """Return the outcome of a task, or None if the worker only had something to say."""
         try:
             kind, content = worker.pipe.recv()
@@ -167,6 +217,9 @@ class Workers:
             return Outcome(task, None, died, worker.position)
         if kind == "position":
             worker.position = content
+            return None
+        if kind == "progress":
+            hear(task, content)
             return None
         if kind == "log":
             logging.getLogger(content.name).handle(content)
@@ -194,19 +247,37 @@ class Workers:
         self._workers = []
 
 
+def _hear_here(hear: Hear, task: object, message: tuple[str, Any]) -> None:
+    kind, content = message
+    if kind == "progress":
+        hear(task, content)
+
+
+@contextmanager
+def _voiced(say: Callable[[tuple[str, Any]], None]) -> Iterator[None]:
+    """Give the work that is done inside a voice; what it has counted is said at its end."""
+    global _voice  # noqa: PLW0603 - one piece of work at a time is done in a process
+    _voice = _Voice(say)
+    try:
+        yield
+        _voice.finish()
+    finally:
+        _voice = None
+
+
 def _serve(pipe: Connection, log_level: int, environment: Mapping[str, str]) -> None:
     """Do what the pipe brings until it closes. Runs in the worker process."""
     # The server that forks workers keeps the environment that it was once started with.
     os.environ.clear()
     os.environ.update(environment)
     # Ctrl-C reaches the whole terminal group; the parent decides what ends when.
-    global _to_parent  # noqa: PLW0603 - one per worker process, set once
-    _to_parent = pipe
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     root = logging.getLogger()
-    root.setLevel(log_level)
+    # The libraries' own details are nobody's concern.
+    root.setLevel(max(log_level, logging.INFO))
+    logging.getLogger(_OURS).setLevel(log_level)
     root.handlers = [_PipeHandler(pipe)]
     while True:
         try:
@@ -214,7 +285,8 @@ def _serve(pipe: Connection, log_level: int, environment: Mapping[str, str]) -> 
         except (EOFError, OSError):
             return
         try:
-            answer = ("result", work(task))
+            with _voiced(pipe.send):
+                answer = ("result", work(task))
         except Exception as error:  # noqa: BLE001 - it is raised again in the parent
             answer = ("error", _portable(error))
         pipe.send(answer)

@@ -345,7 +345,8 @@ def test_a_wrong_value_is_told_with_place_expectation_and_finding(
 ) -> None:
     first = complaints(demo_with(section, **{key: value}))[0]
     assert first.startswith(f"{section}.{key}: {expected}")
-    assert f"found {value!r}" in first
+    written = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
+    assert f"found {written}" in first
 
 
 def test_a_wrong_value_is_told_with_the_meaning_and_default_of_its_key(

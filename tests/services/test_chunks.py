@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from schemas.errors import DataError
 from schemas.inputs import Sample, Slice
 from schemas.reports import ChunkReport, Output
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep
+from services.monitoring import Progress
 from services.storage import reports
-from services.workers import Workers, tell_position
+from services.workers import Workers, tell_position, tell_progress
 
 NAMES = ("one", "two", "three")
 
@@ -256,6 +258,40 @@ def test_the_range_is_never_nothing(tmp_path: Path) -> None:
     with Workers(2) as workers:
         make_or_keep(in_little_memory(tmp_path, 1), tasks, workers, show=False)
     assert tried(tmp_path, "two") == [3, 1]
+
+
+# Progress
+
+
+def count_and_make(folder: Path, of_chunk: ChunkTask) -> ChunkReport:
+    tell_progress(events=5)
+    return make(folder, of_chunk)
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_the_progress_of_a_stage_is_that_of_the_chunks_that_are_made(
+    n_workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(stage(tmp_path), TASKS[:1])
+    told: list[str] = []
+
+    class Told(Progress):
+        def __exit__(self, *_error: object) -> None:
+            told.append(str(self).rsplit(", ", 1)[0])
+
+    monkeypatch.setattr("services.chunks.Progress", Told)
+    counting = ChunkStage(
+        "parsing",
+        tmp_path,
+        ChunkReport,
+        partial(count_and_make, tmp_path),
+        partial(describe, tmp_path),
+    )
+    planned = [replace(t, planned={"events": 10, "files": 2}) for t in TASKS]
+    with Workers(n_workers) as workers:
+        make_or_keep(counting, planned, workers, show=False)
+    # The first chunk was kept. What was planned counts, whatever the work has said.
+    assert told == ["20 of 20 events, 4 of 4 files"]
 
 
 # Digests

@@ -10,7 +10,7 @@ import uproot
 from schemas.inputs import Sample, Slice
 from schemas.plan import ChannelPlan, Plan
 from schemas.reports import SliceReport
-from services import pipeline
+from services import closing
 from services.catalogs import demo
 from services.run_directory import RunDirectory, slice_report
 from services.storage import reports
@@ -92,7 +92,7 @@ def test_what_was_tested_and_left_in_is_listed(run: RunDirectory) -> None:
     (higgs,) = (note for note in summary.notes if note.startswith("H "))
     assert f"tested in {n_tested} channels" in higgs
     assert f"left in {len(left)}: {', '.join(left)}" in higgs
-    assert f"post_processing: {higgs}" in pipeline.closing_table([summary]).splitlines()
+    assert f"post_processing: {higgs}" in closing.closing_table([summary]).splitlines()
 
 
 def test_the_table_for_people_has_a_row_per_channel_with_all_its_numbers(

@@ -17,7 +17,7 @@ import uproot
 
 from schemas.errors import CatalogError, ConfigError, DataError
 from schemas.reports import ParseReport
-from services import pipeline
+from services import closing, pipeline
 from services.run_directory import RunDirectory
 from services.storage import reports
 from tests.factory import (
@@ -240,7 +240,7 @@ def test_the_cut_flow_of_each_source_is_shown(tmp_path: Path) -> None:
         particle_counts={"muons": {"min": 2}},
     )
     summary = reports.read(paths.parsed_data / "slice_1_of_1.json", pipeline.SliceReport)
-    lines = [line.split() for line in pipeline.cut_flow_table([summary]).splitlines()]
+    lines = [line.split() for line in closing.cut_flow_table([summary]).splitlines()]
     assert ["local_cms-nanoaod", "pt_min", "Muons", "3", "1", "2"] in lines
     assert ["local_cms-nanoaod", "number", "of", "muons", "events", "2", "1", "1"] in lines
 

@@ -15,10 +15,9 @@ import pytest
 from schemas.config import Config
 from schemas.errors import BarrierError, ConfigError, DataError
 from schemas.inputs import Slice
-from schemas.reports import SliceReport
 from schemas.state import RunState, StageStatus, State
 from services import pipeline, run_directory
-from services.pipeline import Done, closing_table, describe_counts
+from services.pipeline import Done
 from services.run_directory import RunDirectory
 from services.storage import reports
 from tests.factory import make_config, write_nanoaod
@@ -280,64 +279,3 @@ def test_a_job_of_several_must_say_which_it_is(tmp_path: Path) -> None:
     config = make_config(demo | {"run_metadata": {"total_batch_jobs": 4}}, tmp_path)
     with pytest.raises(ConfigError, match=r"cut into 4 jobs: say which .* --total-batch-jobs 4"):
         pipeline.slice_of(config)
-
-
-# What a run says at its end
-
-
-def summary(stage: str, seconds: float, **changes: Any) -> SliceReport:
-    values: dict[str, Any] = {
-        "stage": stage,
-        "slice_index": 1,
-        "slice_total": 1,
-        "chunks": (),
-        "inputs": "",
-        "content": "",
-        "seconds": seconds,
-        "peak_memory_bytes": 1,
-        "taken": {},
-        "made": {},
-        "lost": {},
-    }
-    return SliceReport(**(values | changes))
-
-
-def test_the_closing_table_is_aligned_and_ends_with_the_notes() -> None:
-    done = [
-        summary("fetching", 0.04, taken={"sources": 1}, made={"files": 8}),
-        summary(
-            "parsing",
-            12.06,
-            taken={"files": 8, "events": 200_000},
-            made={"events": 150_000},
-            lost={"files": 0, "partial files": 0, "events cut": 50_000},
-            notes=("demo: Taus: no mass", "demo: one more"),
-        ),
-    ]
-    assert closing_table(done).splitlines() == [
-        "stage     seconds  in                       out             lost",
-        "-----------------------------------------------------------------------------",
-        "fetching  0.0      1 sources                8 files         nothing",
-        "parsing   12.1     8 files, 200,000 events  150,000 events  50,000 events cut",
-        "parsing: demo: Taus: no mass",
-        "parsing: demo: one more",
-    ]
-
-
-def test_a_run_that_did_nothing_has_an_empty_table() -> None:
-    header, line = closing_table([]).splitlines()
-    assert header.split() == ["stage", "seconds", "in", "out", "lost"]
-    assert line == "-" * len(header)
-
-
-@pytest.mark.parametrize(
-    ("counts", "text"),
-    [
-        ({}, "nothing"),
-        ({"files": 0}, "nothing"),
-        ({"files": 8, "partial files": 0, "events": 1_234_567}, "8 files, 1,234,567 events"),
-    ],
-    ids=str,
-)
-def test_counts_are_told_without_zeros(counts: dict[str, int], text: str) -> None:
-    assert describe_counts(counts) == text

@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 import pytest
 
 from schemas.errors import DataError
-from services.workers import Workers, available_cores
+from services.workers import Workers, available_cores, tell_progress
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -139,3 +141,47 @@ def test_the_scheduler_can_give_fewer_cores_than_the_machine_has() -> None:
     assert available_cores({"NCPUS": "1"}) == 1
     assert available_cores({}) == len(os.sched_getaffinity(0))
     assert available_cores({"SLURM_CPUS_PER_TASK": "", "NCPUS": "many"}) == available_cores({})
+
+
+def count_up(number: int) -> int:
+    for _ in range(number):
+        tell_progress(events=2)
+    tell_progress(files=1)
+    return number
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_what_the_work_counts_is_heard_in_full_and_before_its_outcome(n_workers: int) -> None:
+    heard: dict[int, Counter[str]] = {}
+
+    def hear(task: int | None, counts: Mapping[str, int]) -> None:
+        if task is not None:
+            heard.setdefault(task, Counter()).update(counts)
+
+    with Workers(n_workers) as workers:
+        for outcome in workers.map(count_up, [3, 0, 1000], hear):
+            assert heard[outcome.task] == Counter(events=2 * outcome.task, files=1)
+    assert len(heard) == 3
+
+
+def test_thousands_of_counts_are_a_few_messages() -> None:
+    messages = []
+    with Workers(2) as workers:
+        list(workers.map(count_up, [20_000, 1], lambda *said: messages.append(said)))
+    assert 2 <= len([said for said in messages if said[0] is not None]) < 30
+
+
+def sleep_long(_task: int) -> None:
+    time.sleep(1.3)
+
+
+def test_silence_is_heard_as_well() -> None:
+    heard = []
+    with Workers(2) as workers:
+        list(workers.map(sleep_long, [1], lambda *said: heard.append(said)))
+    assert (None, {}) in heard
+
+
+def test_work_that_nobody_hears_counts_into_the_void() -> None:
+    tell_progress(events=1)
+    assert count_up(2) == 2
