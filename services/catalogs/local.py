@@ -10,7 +10,7 @@ from pathlib import Path
 from schemas.errors import CatalogError, DataError
 from schemas.inputs import InputFile, Sample
 from schemas.releases import load_layout
-from services.storage.events import open_events
+from services.storage.peeking import has_branch
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +22,9 @@ def list_files(
 ) -> tuple[InputFile, ...]:
     """Return the files that the paths and globs of each layout name, each pattern's sorted.
 
-    Unless all are of the given `sample`, every file is opened to tell simulation from collision
-    data. One that cannot be is listed all the same, as data, so that it is counted as failed when
-    it is read.
+    Unless all are of the given `sample`, simulation is told from collision data by branches, or by
+    names where the layout has no such branch. A file that cannot be opened for that is listed all
+    the same, as data, so that it is counted as failed when it is read.
 
     Raises:
         CatalogError: a pattern names no file, a file is named twice, or nothing tells whether it
@@ -60,20 +60,29 @@ def _matches(pattern: str) -> list[Path]:
 def _describe(
     path: Path, layout: str, more_trees: Collection[str], given: Sample | None
 ) -> InputFile:
-    sample, events = given or Sample.DATA, None
-    try:
-        with open_events(str(path), load_layout(layout), more_trees, ()) as file:
-            sample, events = given or file.sample or _sample_named(path, layout), file.n_events
-    except DataError as error:
-        log.warning("cannot be opened, will count as failed: %s", error)
     return InputFile(
         url=str(path),
         source=f"local_{layout}",
         layout=layout,
-        sample=sample,
+        sample=given or _sample_of(path, layout, more_trees),
         size=path.stat().st_size,
-        events=events,
     )
+
+
+def _sample_of(path: Path, key: str, more_trees: Collection[str]) -> Sample:
+    """Return what a file's branches say, or its name where they do not tell."""
+    layout = load_layout(key)
+    branch = layout.simulation.has_branch
+    if branch is None:
+        return _sample_named(path, key)
+    try:
+        is_simulation = has_branch(
+            str(path), (*more_trees, *layout.trees), layout.spellings(branch)
+        )
+    except DataError as error:
+        log.warning("cannot be opened, will count as failed: %s", error)
+        return Sample.DATA
+    return Sample.SIMULATION if is_simulation else Sample.DATA
 
 
 def _sample_named(path: Path, layout: str) -> Sample:

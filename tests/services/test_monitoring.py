@@ -1,14 +1,21 @@
-"""How far a stage is: a bar on a terminal, else a line now and then; never both in one place."""
+"""How far a stage is: a bar on a terminal, else a line now and then; and how much memory it took."""
 
 from __future__ import annotations
 
 import io
 import logging
 import re
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from services.monitoring import Progress
+from services.monitoring import Progress, peak_memory_bytes
+
+CHECKOUT = Path(__file__).parents[2]
+BYTES = 200_000_000
 
 CHUNKS = {
     "one": {"events": 600_000, "files": 3},
@@ -151,3 +158,18 @@ def test_a_stage_without_work_says_nothing() -> None:
     with Progress("parsing", {}, show=True, stream=Terminal()) as progress:
         progress.hear(None, {})
         assert str(progress) == ""
+
+
+def test_the_peak_stays_when_the_memory_is_given_back() -> None:
+    held = np.ones(BYTES, dtype=np.int8)
+    del held
+    assert peak_memory_bytes() > BYTES
+
+
+def test_the_peak_of_a_process_is_not_that_of_the_one_that_started_it() -> None:
+    held = np.ones(BYTES, dtype=np.int8)
+    code = "from services.monitoring import peak_memory_bytes; print(peak_memory_bytes())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert 0 < int(done.stdout) < len(held)
