@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
@@ -89,6 +90,83 @@ def check_cut_flow(where: str, flow: Iterable[CutRow], of: str, start: int, end:
     _must_equal(where, f"{of} kept", left, end)
 
 
+class Distribution(_Report):
+    """How many values lie in each of the fixed bins of one quantity; nothing is lost."""
+
+    bins: tuple[int, ...] = ()
+    """Without the empty bins behind the last filled one."""
+    below: int = 0
+    above: int = 0
+    not_a_number: int = 0
+
+    @property
+    def total(self) -> int:
+        """All values."""
+        return sum(self.bins) + self.below + self.above + self.not_a_number
+
+    def __add__(self, other: Distribution) -> Distribution:
+        """Add bin by bin."""
+        return Distribution(
+            bins=tuple(map(sum, zip_longest(self.bins, other.bins, fillvalue=0))),
+            below=self.below + other.below,
+            above=self.above + other.above,
+            not_a_number=self.not_a_number + other.not_a_number,
+        )
+
+
+class ObjectDistributions(_Report):
+    """What one object type looks like."""
+
+    pt: Distribution = Distribution()
+    """Objects, in bins of 5 GeV from 0 to 500 GeV."""
+    eta: Distribution = Distribution()
+    """Objects, in bins of 0.25 from -5 to 5."""
+    multiplicity: Distribution = Distribution()
+    """Events by their number of objects, from 0 to 19."""
+
+    def __add__(self, other: ObjectDistributions) -> ObjectDistributions:
+        """Add each quantity."""
+        return ObjectDistributions(
+            pt=self.pt + other.pt,
+            eta=self.eta + other.eta,
+            multiplicity=self.multiplicity + other.multiplicity,
+        )
+
+
+class Distributions(_Report):
+    """What the objects look like, by type, before and after the selection."""
+
+    before: dict[str, ObjectDistributions] = {}
+    """All objects and events as they were read, before any cut on either, and before b-tagging."""
+    after: dict[str, ObjectDistributions] = {}
+    """Kept objects in kept events."""
+
+    def __add__(self, other: Distributions) -> Distributions:
+        """Add type by type."""
+        return Distributions(
+            before=_added(self.before, other.before), after=_added(self.after, other.after)
+        )
+
+    def check(self, where: str, events: tuple[int, int], objects: tuple[Counts, Counts]) -> None:
+        """Raise DataError unless all events and objects, before and after, are counted once."""
+        found = ("read", self.before), ("kept", self.after)
+        for (word, types), n_events, n_objects in zip(found, events, objects, strict=True):
+            for name, of_type in types.items():
+                for what, expected, distribution in (
+                    ("objects and their pt", n_objects.get(name, 0), of_type.pt),
+                    ("objects and their eta", n_objects.get(name, 0), of_type.eta),
+                    ("events and multiplicities", n_events, of_type.multiplicity),
+                ):
+                    _must_equal(where, f"{what}, {name} {word}", expected, distribution.total)
+
+
+def _added(
+    one: dict[str, ObjectDistributions], other: dict[str, ObjectDistributions]
+) -> dict[str, ObjectDistributions]:
+    none = ObjectDistributions()
+    return {n: one.get(n, none) + other.get(n, none) for n in dict.fromkeys([*one, *other])}
+
+
 class Output(_Report):
     """A file or folder that a stage made, so that later readers can check it."""
 
@@ -128,6 +206,8 @@ class ParseReport(ChunkReport):
     """Objects in kept events, by type."""
     populations: dict[str, int]
     """Events per exact multiplicity of all six types."""
+    distributions: Distributions = Distributions()
+    """pt, eta and multiplicity of the objects, before and after the selection."""
     notes: tuple[str, ...] = ()
     """What a reader should know, for example a type without a stored mass."""
 
@@ -161,6 +241,8 @@ class ParseReport(ChunkReport):
             check_cut_flow(where, self.cut_flow, name, start, kept)
         tagged = sum(row.removed for row in self.cut_flow if row.step == B_TAG_STEP)
         _must_equal(where, "jets tagged and b-jets", tagged, starts.get("BJets", 0))
+        events = (self.events_read, self.events_kept)
+        self.distributions.check(where, events, (starts, self.objects_kept))
         return self
 
 
@@ -325,6 +407,8 @@ class SliceReport(_Report):
     """After parsing: events per exact multiplicity of all six types."""
     cut_flows: dict[str, tuple[CutRow, ...]] = {}
     """After parsing: the cut flow per source and sample."""
+    distributions: dict[str, Distributions] = {}
+    """After parsing: what the objects look like, per source and sample."""
     histograms: tuple[HistogramReport, ...] = ()
     """After histogram creation."""
     notes: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from schemas.inputs import Chunk, InputFile, Slice
 from schemas.releases import load_layout
 from schemas.reports import (
     CutRow,
+    Distributions,
     FileOutcome,
     FileStatus,
     Output,
@@ -25,6 +26,7 @@ from schemas.reports import (
 )
 from services.barriers import judge_parsing, parsing_digest
 from services.calculations.chunking import deal
+from services.calculations.distributions import DistributionSum
 from services.calculations.objects import Events, add_counts, concatenate, populations
 from services.calculations.selection import select
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep, summed_up
@@ -151,6 +153,7 @@ class _Tally:
     objects_kept: list[dict[str, int]] = field(default_factory=list)
     notes: set[str] = field(default_factory=set)
     held: list[Events] = field(default_factory=list)
+    distributions: DistributionSum = field(default_factory=DistributionSum)
 
     @property
     def held_bytes(self) -> int:
@@ -175,6 +178,7 @@ class _Tally:
         self.objects_kept = [add_counts(self.objects_kept + other.objects_kept)]
         self.notes |= other.notes
         self.held += other.held
+        self.distributions.absorb(other.distributions)
 
     def write_out(self, writer: ParsedWriter) -> None:
         """Write the held events and let go of them."""
@@ -232,6 +236,7 @@ def parse_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkTas
         cut_flow=add_cut_flows(tally.cut_flows),
         objects_kept=add_counts(tally.objects_kept),
         populations=add_counts(tally.populations),
+        distributions=tally.distributions.total(add_counts(tally.populations)),
         notes=tuple(sorted(tally.notes)),
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory_bytes(),
@@ -363,6 +368,7 @@ def _read_events(
             except DataError as error:
                 msg = f"{file.url}: {error}"
                 raise DataError(msg) from error
+            sink.of_file.distributions.add(events, selected)
             sink.add(stop - start, selected, flow)
             tell_progress(events=stop - start)
 
@@ -375,9 +381,11 @@ def _sums(made: Sequence[ParseReport]) -> dict[str, Any]:
     read = sum(report.events_read for report in made)
     kept = sum(report.events_kept for report in made)
     by_source: dict[str, list[tuple[CutRow, ...]]] = {}
+    distributions: dict[str, Distributions] = {}
     for report in made:
         key = f"{report.source}{report.sample.suffix}"
         by_source.setdefault(key, []).append(report.cut_flow)
+        distributions[key] = distributions.get(key, Distributions()) + report.distributions
     return {
         "taken": {"files": len(outcomes), "events": read},
         "made": {"events": kept},
@@ -387,6 +395,7 @@ def _sums(made: Sequence[ParseReport]) -> dict[str, Any]:
             sample: add_counts(r.populations for r in made if r.sample is sample)
             for sample in dict.fromkeys(report.sample for report in made)
         },
+        "distributions": distributions,
         "cut_flows": {key: add_cut_flows(flows) for key, flows in by_source.items()},
         "notes": tuple(sorted({f"{r.source}: {note}" for r in made for note in r.notes})),
     }

@@ -67,3 +67,10 @@ def filled_range(contents: Array, first: int, stop: int) -> tuple[int, int]:
     """Return the bins `first .. stop - 1` without the empty ones at both ends."""
     filled = np.flatnonzero(contents[first:stop])
     return (first + int(filled[0]), first + int(filled[-1]) + 1) if len(filled) else (first, first)
+
+
+def kind_of(reason: str) -> str:
+    """Return why a histogram is rejected without its own numbers, as `bins: fewer than 25`."""
+    number, _, limit = reason.rpartition(", ")
+    words = " ".join(word for word in number.split() if word.isalpha())
+    return f"{words}: {limit}" if words else limit

@@ -9,8 +9,10 @@ import uproot
 
 from schemas.config import load
 from schemas.inputs import Sample
+from schemas.reports import Distributions, SliceReport
 from services.calculations.spectra import Grid, Spectra, add_spectra
 from services.run_directory import RunDirectory
+from services.storage import reports
 from services.storage.arrays import read_spectra
 
 
@@ -39,6 +41,15 @@ def summed_spectra(run: RunDirectory, sample: Sample) -> Spectra:
     return add_spectra(read_spectra(path, grid) for path in sorted(found))
 
 
+def summed_distributions(run: RunDirectory) -> dict[str, Distributions]:
+    """Return what the objects of each source and sample look like, over all slices."""
+    total: dict[str, Distributions] = {}
+    for path in run.masses_input.glob("slice_*.json"):
+        for source, part in reports.read(path, SliceReport).distributions.items():
+            total[source] = total.get(source, Distributions()) + part
+    return total
+
+
 def result_files(run: RunDirectory) -> list[str]:
     """Return the names of the files of histograms, without those of single jobs."""
     names = {path.name for path in run.histograms.glob("*.root")}
@@ -50,6 +61,7 @@ def assert_identical(one: RunDirectory, other: RunDirectory) -> None:
     for path in (one.plan_file, one.channel_table):
         twin = path.relative_to(one.root)
         assert path.read_bytes() == (other.root / twin).read_bytes(), twin
+    assert summed_distributions(one) == summed_distributions(other)
     for sample in Sample:
         mine, theirs = (summed_spectra(run, sample) for run in (one, other))
         assert mine.channels == theirs.channels

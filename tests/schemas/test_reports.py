@@ -9,10 +9,13 @@ from schemas.inputs import Sample
 from schemas.reports import (
     ClassCounts,
     CutRow,
+    Distribution,
+    Distributions,
     FileOutcome,
     FileStatus,
     HistogramReport,
     MassReport,
+    ObjectDistributions,
     Output,
     ParseReport,
     PostProcessingReport,
@@ -59,6 +62,32 @@ def test_parsing_that_balances_is_returned() -> None:
     assert parse_report().check() == parse_report()
 
 
+EIGHT = Distribution(bins=(5, 0, 1), below=1, not_a_number=1)
+
+
+def seen(**changes: Distribution) -> Distributions:
+    """Return distributions of the 8 muons kept in 6 events, but for `changes`."""
+    of_events = Distribution(bins=(0, 4, 2))
+    right = {"pt": EIGHT, "eta": EIGHT, "multiplicity": of_events}
+    return Distributions(after={"Muons": ObjectDistributions(**{**right, **changes})})
+
+
+def test_distributions_of_all_objects_balance() -> None:
+    report = parse_report(distributions=seen())
+    assert report.check() == report
+
+
+def test_distributions_add_up_bin_by_bin() -> None:
+    one = Distribution(bins=(1, 2), below=1, above=2, not_a_number=3)
+    total = Distribution(bins=(6, 2, 1), below=2, above=2, not_a_number=4)
+    assert one + EIGHT == EIGHT + one == total
+    assert total.total == one.total + EIGHT.total
+    before = Distributions(before={"Jets": ObjectDistributions(eta=one)})
+    both = seen() + before
+    assert both.after == seen().after
+    assert both.before == before.before
+
+
 UNBALANCED_PARSING: dict[str, tuple[dict[str, Any], str]] = {
     "more read than the files have": ({"events_read": 11}, "events of the files: 11 against 10"),
     "jump between cuts": (
@@ -74,6 +103,22 @@ UNBALANCED_PARSING: dict[str, tuple[dict[str, Any], str]] = {
         "events kept: 7 against 6",
     ),
     "no cut but fewer kept": ({"cut_flow": ()}, "events kept: 10 against 6"),
+    "an object without pt": (
+        {"distributions": seen(pt=Distribution(bins=(0, 7)))},
+        "objects and their pt, Muons kept: 8 against 7",
+    ),
+    "an object without eta": (
+        {"distributions": seen(eta=Distribution(bins=(8,), below=1))},
+        "objects and their eta, Muons kept: 8 against 9",
+    ),
+    "an event without multiplicity": (
+        {"distributions": seen(multiplicity=Distribution(bins=(0, 3), above=2))},
+        "events and multiplicities, Muons kept: 6 against 5",
+    ),
+    "an object that was never read": (
+        {"distributions": Distributions(before={"Muons": ObjectDistributions(pt=EIGHT)})},
+        "objects and their pt, Muons read: 0 against 8",
+    ),
     "population lost": ({"populations": {"0e_2m": 5}}, "populations: 6 against 5"),
 }
 
