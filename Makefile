@@ -16,13 +16,14 @@ unexport PYTHONHOME
 # Two targets must not install into one environment at the same time.
 .NOTPARALLEL:
 
-.PHONY: help run test test-slow lint ruff format mypy shellcheck clean
+.PHONY: help run test test-slow lint ruff format mypy shellcheck docker/requirements.txt clean
 
 help:
 	@echo 'make run        run the pipeline:             make run ARGS="--config config.yaml"'
 	@echo 'make test       run the tests:                make test PYTEST_ARGS="-k masses"'
 	@echo 'make test-slow  run the tests marked slow'
 	@echo 'make lint       check style, types and shell scripts'
+	@echo 'make docker/requirements.txt  write the packages of the container anew'
 	@echo 'make clean      remove $(VENV) and caches, never results'
 	@echo
 	@echo 'The first call makes $(VENV) with PYTHON ($(PYTHON)) and the versions of constraints.txt.'
@@ -54,6 +55,10 @@ mypy: $(VENV)/.installed-dev
 shellcheck:
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SCRIPTS); \
 	else echo 'shellcheck is not installed: the shell scripts were not checked.'; fi
+
+# XRootD's client has to be built for each machine, and is optional.
+docker/requirements.txt:
+	{ echo '# Made of constraints.txt: make $@'; grep -v '^xrootd==' constraints.txt; } > $@
 
 clean:
 	rm -rf $(VENV) *.egg-info build .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -129,6 +129,29 @@ def read_parsed(
             }
 
 
+def read_events(path: Path, types: Collection[str], n_bytes: int) -> Iterator[Events]:
+    """Yield the events of a file of parsed_data with their identity, in ranges of about `n_bytes`.
+
+    Raises:
+        DataError: the file is missing, damaged, or not of parsed_data.
+    """
+    url = str(path)
+    with data_errors(url), uproot.open(url) as file:
+        tree = file[PARSED_TREE]
+        is_rntuple = tree.classname == "ROOT::RNTuple"
+        of_types = types if is_rntuple else [f"{name}_{q}" for name in types for q in KINEMATICS]
+        names = [*_IDENTITY, *of_types]
+        read = _from_records if is_rntuple else _from_branches
+        step = events_within_bytes(tree, names, n_bytes)
+        for start in range(0, tree.num_entries, step):
+            stop = min(start + step, tree.num_entries)
+            columns = tree.arrays(names, entry_start=start, entry_stop=stop, library="ak")
+            yield Events(
+                **{name: ak.to_numpy(columns[name]) for name in _IDENTITY},
+                objects={name: read(columns, name, is_counted=False) for name in types},
+            )
+
+
 def _from_records(columns: ak.Array, name: str, *, is_counted: bool) -> Objects:
     layout = ak.to_layout(columns[name]).to_ListOffsetArray64(True)  # noqa: FBT003 - awkward's signature
     offsets = np.asarray(layout.offsets.data)
