@@ -226,7 +226,9 @@ class Browser {
   showResonances(channel) {
     byId("resonances").replaceChildren();
     if (!channel.resonances.length) return;
-    const header = ["resonance", "window [GeV]", "entries", "expected", "significance", "excess", ""];
+    const header = [
+      "resonance", "looked for in [GeV]", "entries", "expected", "significance", "excess", "",
+    ];
     const numbers = new Set([2, 3, 4, 5]);
     const line = (cells, name) => htmlElement("tr", "", ...cells.map((cell, column) => {
       const made = htmlElement(name, numbers.has(column) ? "number" : "", cell);
@@ -239,7 +241,7 @@ class Browser {
       grouped.format(test.entries),
       grouped.format(Number(test.background.toFixed(1))),
       test.significance.toFixed(1),
-      `${(100 * test.excess).toFixed(1)} %`,
+      `${grouped.format(Number((100 * test.excess).toFixed(1)))} %`,
       `${test.detected ? "detected" : "not detected"}, ${test.removed ? "removed" : "left in"}`,
     ], "td"));
     const head = htmlElement("thead", "", line(header, "th"));

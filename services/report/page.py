@@ -114,7 +114,7 @@ def _summary(content: Content) -> Markup:
     elif wrong:
         verdict = _state("bad", "The books do not balance", f"Look at: {', '.join(wrong)}.")
     else:
-        verdict = _state("good", "The books balance", "What went in came out, or was told where.")
+        verdict = _state("good", "The books balance", "All that went in is accounted for.")
     parts = [element("div", element("div", state), element("div", verdict), class_="states")]
     n_failed = len(content.failures)
     if n_failed:
@@ -244,9 +244,9 @@ def _cut_flow(content: Content) -> Markup:
             (row.step, row.of, row.before, row.removed, row.after, _share(row.after, row.before))
             for row in flow
         ]
-        header = ["step", "of", "before", "removed", "left", "left"]
-        content_of = table(header, rows, numbers=range(2, 6)) if rows else "Nothing was cut."
-        parts += [element("h3", source), content_of]
+        header = ["step", "of", "before", "removed", "left", "share left"]
+        of_source = table(header, rows, numbers=range(2, 6)) if rows else "Nothing was cut."
+        parts += [element("h3", source), of_source]
     return join(parts)
 
 
@@ -266,11 +266,12 @@ def _stages(content: Content) -> Markup:
 
 def _stage(line: StageLine) -> Sequence[object]:
     kind = {"done": "good", "failed": "bad"}.get(line.status, "quiet")
-    status = element("span", line.status, class_=kind)
+    status = element("span", line.status, class_=f"status {kind}")
     done = line.done
     jobs = f"{line.n_done:,} of {line.n_slices:,}" if line.n_slices > 1 else "–"
     if done is None:
-        time = "–" if line.wall_seconds is None else _duration(line.wall_seconds)
+        is_timed = line.status == "done" and line.wall_seconds is not None
+        time = _duration(line.wall_seconds or 0.0) if is_timed else "–"
         return (line.name, status, jobs, "–", time, *["–"] * 5)
     chunks = f"{done.chunks:,} ({done.kept:,} kept)" if done.kept else f"{done.chunks:,}"
     return (

@@ -1,9 +1,11 @@
 // One spectrum, drawn as SVG, with zoom and a cursor that tells values.
 
 const SVG = "http://www.w3.org/2000/svg";
-const MARGIN = { left: 64, right: 14, top: 30, bottom: 44 };
+const MARGIN = { left: 64, right: 22, top: 30, bottom: 44 };
 // What is drawn of a bin with nothing in it, on a logarithmic scale.
 const LOG_FLOOR = 0.5;
+// Bins of fewer pixels are drawn with a thinner line.
+const FINE = 2;
 const FEWEST_BINS_IN_VIEW = 4;
 // A finger or a mouse that moves less has clicked.
 const LEAST_DRAG = 6;
@@ -146,11 +148,12 @@ class Plot {
     inside.append(...this.bands());
     const area = this.outline(groups);
     const base = this.y(this.isLog ? LOG_FLOOR : 0);
+    const isFine = (width - MARGIN.left - MARGIN.right) / groups.length < FINE;
     const closed = `${area}V${base}H${this.x(groups[0].first)}Z`;
     inside.append(
       svgElement("path", { class: "area", d: closed }),
       svgElement("path", { class: "area of-main", d: closed, "clip-path": "url(#main-part)" }),
-      svgElement("path", { class: "outline", d: area, id: "outline" }),
+      svgElement("path", { class: `outline${isFine ? " fine" : ""}`, d: area, id: "outline" }),
     );
     this.drawCursor();
   }
