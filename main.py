@@ -73,7 +73,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         action="store_true",
         help="print into how many jobs the run is cut, its --tasks, and which jobs have them to do",
     )
-    add("--plots-only", action="store_true", help="draw the figures of --run-dir again")
+    add("--plots-only", action="store_true", help="draw figures and report of --run-dir again")
     add(
         "--bumpnet-check",
         type=Path,
@@ -209,6 +209,8 @@ def tell(done: Done, config: configuration.Config, paths: RunDirectory) -> None:
     if configuration.DEMO in config.parsing_task_config.release_years:
         print(GENERATED_NOTE)
     print(f"run directory: {paths.root}")
+    if paths.report_file.exists():
+        print(f"report: {paths.report_file}")
     if done.waiting_for:
         print(f"waiting: {done.waiting_for}")
 
@@ -267,18 +269,17 @@ def status(options: argparse.Namespace) -> None:
 
 
 def draw(options: argparse.Namespace) -> None:
-    """Draw the figures of a run again, from its files alone.
+    """Draw the figures and the report of a run again, from its files alone.
 
     Raises:
         PipelineError: the run's files are damaged, or a figure cannot be written.
     """
     refuse_no_run(options)
     _, config = read_configuration(options)
-    from services import pipeline, plots, run_directory
+    from services import pipeline, run_directory
 
     paths = run_directory.layout(options.run_dir.absolute(), config)
-    drawn = plots.run(config, paths, pipeline.WHOLE)
-    print("\n".join(map(str, drawn)) or "there is nothing to draw yet")
+    print("\n".join(map(str, pipeline.draw_run(config, paths, pipeline.WHOLE))))
 
 
 def check(options: argparse.Namespace) -> int:

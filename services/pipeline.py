@@ -10,13 +10,23 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from schemas.config import Config
+from schemas.config import Config, load
 from schemas.errors import BarrierError, ConfigError, DataError
 from schemas.inputs import Slice
 from schemas.reports import SliceReport
 from schemas.state import RunState, StageRecord, StageStatus, State
 from schemas.statistics import StageStatistics
-from services import barriers, fetch, histograms, masses, merge, parse, plots, post_processing
+from services import (
+    barriers,
+    fetch,
+    histograms,
+    masses,
+    merge,
+    parse,
+    plots,
+    post_processing,
+    report,
+)
 from services.closing import describe_counts
 from services.progress import Progress, progress_of_merge, progress_of_slices
 from services.run_directory import RunDirectory
@@ -271,6 +281,20 @@ def progress(config: Config, paths: RunDirectory) -> tuple[Progress, ...]:
     return tuple(found)
 
 
+def draw_run(config: Config, paths: RunDirectory, part: Slice) -> tuple[Path, ...]:
+    """Draw the figures that the run's files allow, write its report, and return all files.
+
+    Raises:
+        DataError: a file of the run is damaged.
+        StorageError: a file cannot be written.
+    """
+    drawn = plots.run(config, paths, part)
+    # What is missing is for the run's own configuration to say, not for the tasks of this call.
+    tasks = load(paths.config_file).tasks
+    progress_of_run = progress(config.model_copy(update={"tasks": tasks}), paths)
+    return (*drawn, report.run(config, paths, part, progress_of_run))
+
+
 def slices_to_submit(config: Config, paths: RunDirectory, tasks: Collection[str]) -> list[int]:
     """Return the numbers of the slices of which some of these tasks are missing.
 
@@ -410,7 +434,7 @@ class _Machine:
 
     def draw(self, config: Config) -> None:
         try:
-            plots.run(config, self._paths, self._part)
+            draw_run(config, self._paths, self._part)
         except BaseException:
             self._enter(State.FAILED)
             raise

@@ -81,6 +81,11 @@ class RunDirectory:
         """What was merged from the histograms of all batch jobs."""
         return self.histograms / "merged.json"
 
+    @property
+    def report_file(self) -> Path:
+        """The page that says everything about the run."""
+        return self.plots / "index.html"
+
     def statistics_file(self, part: Slice) -> Path:
         """Return the sums of what a batch job did, by stage."""
         return self.logs / f"batch_{part.index}_stats.json"

@@ -1,4 +1,4 @@
-"""How far a stage is: a bar on a terminal, else a line now and then; and how much memory it took."""
+"""How far a stage is: a bar on a terminal, else a line now and then; and its peak of memory."""
 
 from __future__ import annotations
 
