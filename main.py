@@ -58,6 +58,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         + ", ".join(configuration.TASK_NAMES),
     )
     add(
+        "--redo",
+        metavar="TASKS",
+        help="comma-separated stages of --run-dir or --resume to make again, though they are done; "
+        "what hangs on them is made again only if they come out different",
+    )
+    add(
         "--run-dir",
         type=Path,
         metavar="DIR",
@@ -88,6 +94,9 @@ def refuse_wrong_combinations(options: argparse.Namespace) -> None:
     """Raise ConfigError, with a sentence, for options that cannot be meant together."""
     refuse_wrong_modes(options)
     refuse_wrong_jobs(options)
+    if options.redo is not None and options.run_dir is None and not options.resume:
+        msg = "command line: --redo makes stages of a run again; name it with --run-dir or --resume"
+        raise ConfigError(msg)
 
 
 def refuse_wrong_modes(options: argparse.Namespace) -> None:
@@ -158,6 +167,28 @@ def read_configuration(
     )
 
 
+def tasks_to_redo(
+    options: argparse.Namespace, config: configuration.Config
+) -> tuple[configuration.TaskName, ...]:
+    """Return the tasks that --redo names.
+
+    Raises:
+        ConfigError: it names none, or one that this call does not do.
+    """
+    if options.redo is None:
+        return ()
+    named = configuration.named_tasks("--redo", options.redo)
+    idle = [task for task in named if task not in config.tasks.enabled()]
+    if idle or not named:
+        found = f"{idle[0]}, which is not among them" if idle else "none"
+        msg = (
+            f"--redo: expected tasks that this call does ({', '.join(config.tasks.enabled())}), "
+            f"found {found}; correct --redo, --tasks or the configuration"
+        )
+        raise ConfigError(msg)
+    return named
+
+
 def run(options: argparse.Namespace) -> None:
     """Walk through the stages of a new run, or of one that is continued.
 
@@ -165,6 +196,9 @@ def run(options: argparse.Namespace) -> None:
         PipelineError: the run failed.
     """
     of_run, config = read_configuration(options)
+    redo = tasks_to_redo(options, config)
+    if redo and options.run_dir:
+        refuse_no_run(options)
     from services import pipeline, run_directory
     from services.terminal import logging_to
 
@@ -178,6 +212,7 @@ def run(options: argparse.Namespace) -> None:
             paths,
             part,
             waits=options.tasks is not None,
+            redo=redo,
             refresh_metadata=options.refresh_metadata,
         )
     tell(done, config, paths)
@@ -237,15 +272,16 @@ def merge(options: argparse.Namespace) -> None:
     """
     refuse_no_run(options)
     _, config = read_configuration(options)
+    redo = tasks_to_redo(options, config)
     from services import pipeline, run_directory
     from services.terminal import logging_to
 
     paths = run_directory.layout(options.run_dir.absolute(), config)
-    missing = pipeline.missing_work(config, paths)
+    missing = pipeline.missing_work(config, paths, redo)
     print("\n".join(["missing, and done here:", *map(str, missing)] if missing else ["complete"]))
     sys.stdout.flush()
     with logging_to(paths.log_file(pipeline.WHOLE)):
-        done = pipeline.merge_run(config, paths)
+        done = pipeline.merge_run(config, paths, redo=redo)
     tell(done, config, paths)
 
 
@@ -351,15 +387,15 @@ class Mode:
 
 _JOBS = ("batch_job_index", "total_batch_jobs")
 MODES = {
-    "dry_run": Mode(check),
+    "dry_run": Mode(check, excludes=("redo",)),
     "resume": Mode(run, excludes=("run_dir",)),
-    "fetch_only": Mode(fetch, excludes=("tasks", "batch_job_index")),
+    "fetch_only": Mode(fetch, excludes=("tasks", "redo", "batch_job_index")),
     "merge_only": Mode(merge, ("run_dir",), ("tasks", *_JOBS)),
-    "status": Mode(status, ("run_dir",), ("tasks", *_JOBS)),
-    "list_missing": Mode(status, ("run_dir",), _JOBS),
-    "plots_only": Mode(draw, ("run_dir",), ("tasks", *_JOBS)),
-    "bumpnet_check": Mode(check_for_bumpnet, excludes=("run_dir", "tasks", *_JOBS)),
-    "inspect": Mode(inspect, excludes=("config", "set", "run_dir", "tasks", *_JOBS)),
+    "status": Mode(status, ("run_dir",), ("tasks", "redo", *_JOBS)),
+    "list_missing": Mode(status, ("run_dir",), ("redo", *_JOBS)),
+    "plots_only": Mode(draw, ("run_dir",), ("tasks", "redo", *_JOBS)),
+    "bumpnet_check": Mode(check_for_bumpnet, excludes=("run_dir", "tasks", "redo", *_JOBS)),
+    "inspect": Mode(inspect, excludes=("config", "set", "run_dir", "tasks", "redo", *_JOBS)),
 }
 
 

@@ -1448,8 +1448,8 @@ def _listed(where: str, complaints: Sequence[str]) -> str:
     return f"{where}: {len(complaints)} error{'s'[: len(complaints) > 1]}\n{lines}"
 
 
-def chosen_tasks(names: str) -> dict[str, object]:
-    """Return the `tasks` block that enables just these tasks, separated by commas.
+def named_tasks(option: str, names: str) -> tuple[TaskName, ...]:
+    """Return the tasks that an option of the command line names, separated by commas.
 
     Raises:
         ConfigError: one of them is no task.
@@ -1457,8 +1457,18 @@ def chosen_tasks(names: str) -> dict[str, object]:
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     for name in chosen:
         if name not in TASK_NAMES:
-            msg = f"--tasks: {name!r} is not a task{did_you_mean(name, TASK_NAMES)}"
+            msg = f"{option}: {name!r} is not a task{did_you_mean(name, TASK_NAMES)}"
             raise ConfigError(msg)
+    return tuple(name for name in TASK_NAMES if name in chosen)
+
+
+def chosen_tasks(names: str) -> dict[str, object]:
+    """Return the `tasks` block that enables just the tasks that --tasks names.
+
+    Raises:
+        ConfigError: one of them is no task.
+    """
+    chosen = named_tasks("--tasks", names)
     return {f"do_{name}": name in chosen for name in TASK_NAMES}
 
 

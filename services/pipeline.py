@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -29,6 +29,7 @@ from services import (
 )
 from services.closing import describe_counts
 from services.progress import Progress, progress_of_merge, progress_of_slices
+from services.redo import take_away_reports
 from services.run_directory import RunDirectory
 from services.storage import reports
 from services.storage.atomic import remove_leftovers
@@ -121,16 +122,19 @@ class Done:
     waiting_for: str | None = None
 
 
-def run(
+def run(  # noqa: PLR0913 - each is a choice of its own, made by keyword
     config: Config,
     paths: RunDirectory,
     part: Slice,
     *,
     waits: bool = False,
     draws: bool = True,
+    redo: Collection[str] = (),
     refresh_metadata: bool = False,
 ) -> Done:
     """Run the enabled stages of a slice in order; a run of one job also `draws` its figures.
+
+    What the slice has done of the tasks `redo` is made again.
 
     The state file follows each step. A batch job that meets a barrier other slices have not
     reached waits for them for the configured time and then fails, if it `waits`; else it ends
@@ -148,6 +152,7 @@ def run(
     with only_writer(paths.lock_file(part)), _Pools(config) as pools:
         _tidy(paths, part)
         machine = _Machine(paths, part, enabled)
+        _undo(config, paths, part, redo)
         for stage in _enabled_stages(config, refresh_metadata=refresh_metadata):
             try:
                 done.append(machine.walk(stage, config, part, pools.of(stage)))
@@ -193,24 +198,32 @@ class Work:
         return f"{self.stage}: {len(self.slices)} of {self.total} slices: {numbers}"
 
 
-def missing_work(config: Config, paths: RunDirectory) -> tuple[Work, ...]:
+def missing_work(
+    config: Config, paths: RunDirectory, redo: Collection[str] = ()
+) -> tuple[Work, ...]:
     """Return what is missing before the run can be merged, in the order of the stages.
 
-    A slice whose input is not complete is missing too, whatever it has left.
+    A slice whose input is not complete is missing too, whatever it has left; of the tasks `redo`
+    all slices are.
     """
     config = _without_waiting(config)
+    total = total_of(config)
+    every = tuple(range(1, total + 1))
     works = [
-        Work(stage.name, stage.unfinished(config, paths), total_of(config))
+        Work(stage.name, every if stage.task in redo else stage.unfinished(config, paths), total)
         for stage in _enabled_stages(config)
         if stage.output
     ]
     return tuple(work for work in works if work.slices)
 
 
-def merge_run(config: Config, paths: RunDirectory, *, draws: bool = True) -> Done:
+def merge_run(
+    config: Config, paths: RunDirectory, *, draws: bool = True, redo: Collection[str] = ()
+) -> Done:
     """Do what is missing, stage by stage, add up what the jobs counted, and `draw` the figures.
 
-    The jobs' own files are only read. Of a run of one job nothing needs to be added up.
+    The jobs' own files are only read, but for those of the tasks `redo`, which are made again. Of
+    a run of one job nothing needs to be added up.
 
     Raises:
         PipelineError: a stage failed, a job is still at work, or the files do not fit together.
@@ -221,6 +234,9 @@ def merge_run(config: Config, paths: RunDirectory, *, draws: bool = True) -> Don
     with only_writer(paths.lock_file(WHOLE)), _Pools(config) as pools:
         _tidy(paths, WHOLE)
         machine = _Machine(paths, WHOLE, enabled)
+        for index in range(1, total + 1) if redo else ():
+            with _locked_in_merge(paths, Slice(index, total)):
+                _undo(config, paths, Slice(index, total), redo)
         for stage in _enabled_stages(config):
             _complete(stage, config, paths, machine, pools)
         with machine.at(State.MERGING):
@@ -254,7 +270,7 @@ def _complete(
         machine.keep(stage)
     for index in unfinished:
         part = Slice(index, total)
-        with only_writer(paths.lock_file(part)) if total > 1 else nullcontext():
+        with _locked_in_merge(paths, part):
             _tidy(paths, part)
             machine.walk(stage, config, part, pools.of(stage))
     if stage.run is parse.run:
@@ -262,6 +278,17 @@ def _complete(
             barriers.judge_parsing(
                 barriers.completed_slices(paths.parsed_data, stage.name, Slice(1, total)), config
             )
+
+
+def _locked_in_merge(paths: RunDirectory, part: Slice) -> AbstractContextManager[None]:
+    """Hold the lock that a slice's job would hold; that of a run of one job is the merge's own."""
+    return only_writer(paths.lock_file(part)) if part.total > 1 else nullcontext()
+
+
+def _undo(config: Config, paths: RunDirectory, part: Slice, redo: Collection[str]) -> None:
+    folders = [s.folder(paths) for s in _enabled_stages(config) if s.task in redo and s.output]
+    if folders:
+        take_away_reports(_without_waiting(config), paths, folders, part)
 
 
 def progress(config: Config, paths: RunDirectory) -> tuple[Progress, ...]:

@@ -34,7 +34,10 @@ _OPTIONS = (
     "--remote-debugging-pipe",
 )
 # The protocol is spoken on the descriptors 3 and 4.
-_LAUNCH = "import os, sys; r, w, *c = sys.argv[1:]; os.dup2(int(r), 3); os.dup2(int(w), 4); os.execv(c[0], c)"
+_LAUNCH = (
+    "import os, sys; r, w, *c = sys.argv[1:]; "
+    "os.dup2(int(r), 3); os.dup2(int(w), 4); os.execv(c[0], c)"
+)
 # Key: code, number, text.
 _KEYS = {
     "Tab": ("Tab", 9, ""),
