@@ -37,10 +37,9 @@ LAYOUT, CONFIGURATION = blocks(PAGE, "yaml")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the program in which the first script of the page was run."""
     folder = tmp_path_factory.mktemp("program")
-    for name in ("schemas", "services"):
+    for name in ("bumphunt", "schemas", "services"):
         shutil.copytree(CHECKOUT / name, folder / name)
-    for name in ("main.py", "bumphunt.py"):
-        shutil.copy(CHECKOUT / name, folder)
+    shutil.copy(CHECKOUT / "main.py", folder)
     python(folder, "-c", SCRIPTS[0].text)
     return folder
 
