@@ -336,4 +336,4 @@ def test_the_diagram_has_only_arrows_that_the_house_allows() -> None:
 def test_the_diagram_has_the_stages_in_their_order() -> None:
     [diagram] = blocks(text_of("docs/architecture.md"), "mermaid")
     modules = [stage.run.__module__.rpartition(".")[2] for stage in STAGES]
-    assert " --> ".join(modules) in diagram.text
+    assert " -.-> ".join(modules) in diagram.text
