@@ -1,6 +1,10 @@
 """Run the Python blocks of a page in order, in the current folder, as a notebook does.
 
-A `text` block behind a Python block is what that one prints.
+A `text` block behind a Python block is what that one prints. In a folder with a run of the shipped
+configuration in output/demo, this writes what is printed now into pages (and leaves spectrum.png,
+the picture of library.md):
+
+    python docs/examples.py docs/library.md docs/run-directory.md
 """
 
 from __future__ import annotations

@@ -43,17 +43,22 @@ FOREIGN_OPTIONS = {"--user", "--platform"}
 
 @pytest.mark.parametrize("page", NAMES)
 def test_links_lead_to_files_and_headings_that_exist(page: str) -> None:
+    later = (CHECKOUT / "docs" / "performance.md").resolve()
+    is_later = False
     for link in links(text_of(page)):
         if re.match(r"https?://", link):
             assert link.startswith("https://")
             continue
         path, _, anchor = link.partition("#")
         target = (CHECKOUT / page).parent / path if path else CHECKOUT / page
-        if not target.exists() and target.name == "performance.md":
-            pytest.skip("docs/performance.md is written with the measurements")
+        if target.resolve() == later and not later.exists():
+            is_later = True
+            continue
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
+    if is_later:
+        pytest.skip("docs/performance.md is written with the measurements")
 
 
 def test_every_page_is_linked_in_the_readme() -> None:
