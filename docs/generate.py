@@ -61,15 +61,13 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _modules(folder: str) -> str:
     """Return a table of the modules of a folder with the first lines of their docstrings."""
-    kind = folder.removeprefix("services/") if folder.startswith("services/") else ""
-    if kind in ("stages", "shared"):
-        found = sorted((CHECKOUT / "services").glob("*.py"))
-        is_stage = kind == "stages"
-        found = [p for p in found if (p.stem in _STAGE_MODULES) is is_stage]
-        if is_stage:
-            found.sort(key=lambda path: _STAGE_MODULES.index(path.stem))
-    else:
-        found = sorted((CHECKOUT / folder).glob("*.py"))
+    found = sorted((CHECKOUT / folder).glob("*.py"))
+    if folder in ("services/stages", "services/shared"):
+        services = CHECKOUT / "services"
+        stages = [services / f"{name}.py" for name in _STAGE_MODULES]
+        rooms = {services / room for room in ("calculations", "catalogs", "storage")}
+        others = {path for path in services.rglob("*.py") if path.parent not in rooms}
+        found = stages if folder.endswith("stages") else sorted(others - {*stages})
     rows = []
     for path in found:
         if path.stem != "__init__":

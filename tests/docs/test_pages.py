@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 
-import main
 from docs import generate
 from main import parse_arguments, refuse_wrong_combinations
 from schemas import config
@@ -180,8 +179,12 @@ def test_the_readme_has_every_option_and_no_other() -> None:
 def test_the_readme_names_the_exit_codes() -> None:
     said = re.search(r"^Exit codes: (.*?)\n\n", text_of("README.md"), re.MULTILINE | re.DOTALL)
     assert said
-    codes = {main.FAILURE, main.USAGE_ERROR, main.INTERRUPTED, main.TERMINATED}
-    assert {int(number) for number in re.findall(r"\b(\d+) ", said[1])} == codes | {0}
+    sources = "".join(path.read_text(encoding="utf-8") for path in program())
+    codes = re.findall(
+        r"^(?:FAILURE|USAGE_ERROR|INTERRUPTED|TERMINATED) = (\d+)$", sources, re.MULTILINE
+    )
+    assert len(codes) == 4
+    assert sorted(re.findall(r"\b(\d+) ", said[1])) == sorted([*codes, "0"])
 
 
 def test_the_readme_names_the_layouts() -> None:
@@ -196,12 +199,14 @@ def test_the_readme_names_the_layouts() -> None:
 @cache
 def sentences() -> tuple[str, ...]:
     """Return the texts in the sources; a line break stands for what is filled in."""
-    found = [text_of("Makefile"), text_of("submit.sh")]
-    for path in [CHECKOUT / "main.py", *(CHECKOUT / "schemas").glob("*.py")]:
-        found += literals(path)
-    for path in (CHECKOUT / "services").rglob("*.py"):
-        found += literals(path)
-    return tuple(found)
+    of_program = [text for path in program() for text in literals(path)]
+    return (text_of("Makefile"), text_of("submit.sh"), *of_program)
+
+
+def program() -> list[Path]:
+    """Return the sources of the program."""
+    folders = (CHECKOUT / "schemas", CHECKOUT / "services")
+    return [CHECKOUT / "main.py", *(path for folder in folders for path in folder.rglob("*.py"))]
 
 
 def literals(path: Path) -> list[str]:
