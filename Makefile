@@ -16,13 +16,14 @@ unexport PYTHONHOME
 # Two targets must not install into one environment at the same time.
 .NOTPARALLEL:
 
-.PHONY: help run test test-slow lint ruff format mypy shellcheck docker/requirements.txt clean
+.PHONY: help run test test-slow lint ruff format mypy shellcheck docs docker/requirements.txt clean
 
 help:
 	@echo 'make run        run the pipeline:             make run ARGS="--config config.yaml"'
 	@echo 'make test       run the tests:                make test PYTEST_ARGS="-k masses"'
 	@echo 'make test-slow  run the tests marked slow'
 	@echo 'make lint       check style, types and shell scripts'
+	@echo 'make docs       write the parts of docs/ that are made of the sources'
 	@echo 'make docker/requirements.txt  write the packages of the container anew'
 	@echo 'make clean      remove $(VENV) and caches, never results'
 	@echo
@@ -55,6 +56,9 @@ mypy: $(VENV)/.installed-dev
 shellcheck:
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SCRIPTS); \
 	else echo 'shellcheck is not installed: the shell scripts were not checked.'; fi
+
+docs: $(VENV)/.installed-run
+	$(VENV)/bin/python docs/generate.py
 
 # XRootD's client has to be built for each machine, and is optional.
 docker/requirements.txt:

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/post-processing.md from a run on the demo release.
+"""Draw the pictures of the README and of docs/post-processing.md from a run on the demo release.
 
 python main.py --config docs/figures.yaml --run-dir output/figures
 python docs/figures.py output/figures
@@ -16,6 +16,7 @@ import uproot
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import bumphunt
 from schemas.inputs import Sample
 from schemas.labels import Channel
 from schemas.plan import ChannelPlan, Plan
@@ -75,6 +76,35 @@ def shade(axes: Axes, decided: ChannelPlan) -> None:
         axes.axvline(decided.floor_gev, color=RED, linestyle="--", label="floor")
 
 
+def overview(run: bumphunt.Run) -> None:
+    """Draw what the README shows: a known resonance, and one that is hidden."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.0, 3.6), layout="constrained")
+    for axes, name, highest in (
+        (left, "2e_0m_0j_0g/e0e1", 400.0),
+        (right, f"{demo.RESONANCE_FINAL_STATE}/{demo.RESONANCE_COMBINATION}", 1000.0),
+    ):
+        channel = run.channel(name)
+        contents, edges = channel.spectrum("all").to_numpy()
+        axes.stairs(contents, edges, color=GREY, label="all masses")
+        contents, edges = channel.spectrum("main").to_numpy()
+        axes.stairs(contents, edges, color=BLUE, fill=True, alpha=0.25)
+        axes.stairs(contents, edges, color=BLUE, label="main part, for BumpNet")
+        axes.set(yscale="log", xlim=(0.0, highest), ylim=(0.5, None))
+        axes.set(xlabel="m [GeV]", ylabel="entries / 10 GeV")
+        axes.set_title(f"{channel.combination} in {channel.final_state}", fontsize=10)
+        axes.legend(fontsize=9, framealpha=1.0, edgecolor="none", loc="upper right")
+    arrow = {"arrowstyle": "->", "color": RED}
+    for axes, text, tip, place in (
+        (left, "Z: found, removed", (97.0, 2500.0), (150.0, 600.0)),
+        (right, "hidden resonance: left in", (demo.RESONANCE_MASS_GEV, 55.0), (500.0, 250.0)),
+    ):
+        axes.annotate(text, tip, place, color=RED, fontsize=9, arrowprops=arrow)
+    figure.suptitle(run.origin(), fontsize=9, color=GREY)
+    figure.savefig(FIGURES / "demo.png", dpi=90)
+    plt.close(figure)
+    print(FIGURES / "demo.png")
+
+
 def main(arguments: list[str]) -> int:
     """Draw everything."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -102,6 +132,7 @@ def main(arguments: list[str]) -> int:
             figure.savefig(FIGURES / f"{title}.png", dpi=90)
             plt.close(figure)
             print(FIGURES / f"{title}.png")
+    overview(bumphunt.open_run(run))
     return 0
 
 

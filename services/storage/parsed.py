@@ -132,11 +132,13 @@ def read_parsed(
 def read_events(path: Path, types: Collection[str], n_bytes: int) -> Iterator[Events]:
     """Yield the events of a file of parsed_data with their identity, in ranges of about `n_bytes`.
 
+    What was read is not kept by the library either, so memory is that of one range.
+
     Raises:
         DataError: the file is missing, damaged, or not of parsed_data.
     """
     url = str(path)
-    with data_errors(url), uproot.open(url) as file:
+    with data_errors(url), uproot.open(url, array_cache=None) as file:
         tree = file[PARSED_TREE]
         is_rntuple = tree.classname == "ROOT::RNTuple"
         of_types = types if is_rntuple else [f"{name}_{q}" for name in types for q in KINEMATICS]

