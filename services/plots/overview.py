@@ -142,12 +142,14 @@ def cut_flow_cells(source: SourceContents) -> tuple[list[str], list[str], list[C
     for row in source.cut_flow:
         starts.setdefault(row.of, row.before)
         left[row.of] = row.after
-    columns = [name for name in columns if starts.get(name)]
+    columns = [name for name in columns if starts.get(name) or name == "events"]
     cells = []
     for column, name in enumerate(columns):
         cells.append(Cell(0, column, starts[name], 0.0))
         cells += [
-            Cell(1 + steps.index(row.step), column, -row.removed, row.removed / starts[name])
+            Cell(
+                1 + steps.index(row.step), column, -row.removed, row.removed / max(starts[name], 1)
+            )
             for row in source.cut_flow
             if row.of == name
         ]
@@ -216,6 +218,7 @@ class Quantity(NamedTuple):
     x_label: str
     y_label: str
     is_log: bool
+    unit: str = ""
 
 
 QUANTITIES = (
@@ -236,6 +239,7 @@ QUANTITIES = (
         "$p_\\mathrm{T}$ [GeV]",
         "objects / 5 GeV",
         is_log=True,
+        unit=" GeV",
     ),
     Quantity(
         "eta",
@@ -289,8 +293,8 @@ def _draw_distribution(
     lines = [
         f"{words}: {_both(getattr(before, part), getattr(after, part), before.total)}"
         for part, words in (
-            ("above", f"from {axis.edges[-1]:g}"),
-            ("below", f"below {axis.edges[0]:g}"),
+            ("above", f"from {axis.edges[-1]:g}{quantity.unit}"),
+            ("below", f"below {axis.edges[0]:g}{quantity.unit}"),
             ("not_a_number", "not a number"),
         )
         if getattr(before, part) or getattr(after, part)

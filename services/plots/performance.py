@@ -13,10 +13,11 @@ from services.plots.style import (
     MARKS,
     OUTLINE,
     Named,
-    count_axis,
     finish,
     handles_of,
+    log_numbers,
     name_rows,
+    number_axis,
     panels,
     text_beside,
 )
@@ -107,6 +108,8 @@ def _work_of(name: str, slices: Sequence[SliceReport]) -> StageWork:
 
 def draw_stages(works: Sequence[StageWork], about: str) -> Figure:
     """Return bars of the seconds, the rates and the peak memory of each stage."""
+    from matplotlib.ticker import NullLocator
+
     figure, (in_seconds, in_rates, in_memory) = panels(3, 3, (4.8, 0.6 + 0.62 * len(works)))
     for row, work in enumerate(works):
         total, slowest = sum(work.seconds), max(work.seconds)
@@ -138,7 +141,7 @@ def draw_stages(works: Sequence[StageWork], about: str) -> Figure:
     rates = [rate for work in works for rate in work.rates.values()]
     in_rates.set_xscale("log")
     in_rates.set_xlim(min(rates, default=1.0) / 3, 300 * max(rates, default=1.0))
-    in_rates.tick_params(axis="x", which="minor", length=0)
+    in_rates.xaxis.set_minor_locator(NullLocator())
     in_rates.set_xlabel("rate of one job [1/s]")
     labelled = handles_of([in_rates, in_seconds])
     if _SLOWEST not in labelled:
@@ -204,10 +207,12 @@ def draw_chunks(
         all_axes[0].plot(sizes, [work.seconds for work in of_stage], label=name, **look)
         all_axes[1].plot(sizes, [work.peak_memory_bytes / _MB for work in of_stage], **look)
     for axes in all_axes[:2]:
+        axes.margins(0.08)
         axes.set_xscale("log")
         axes.set_xlabel("events or masses of the chunk")
-        _plain_log_axis(axes)
+        log_numbers(axes.xaxis)
     all_axes[0].set_yscale("log")
+    log_numbers(all_axes[0].yaxis)
     all_axes[0].set_ylabel("time of the chunk [s]")
     all_axes[1].set_ylim(bottom=0)
     all_axes[1].set_ylabel("peak memory of its process [MB]")
@@ -215,13 +220,14 @@ def draw_chunks(
         for number, (name, of_jobs) in enumerate(jobs.items()):
             look = _points(number) | {"linestyle": ":", "color": "black", "linewidth": 0.8}
             all_axes[2].plot(*zip(*of_jobs, strict=True), label=name.replace("_", " "), **look)
+        all_axes[2].margins(0.08)
         all_axes[2].set_xlabel("job")
+        number_axis(all_axes[2].xaxis)
         all_axes[2].set_yscale("log")
+        log_numbers(all_axes[2].yaxis)
         all_axes[2].set_ylabel("time of the job [s]")
-        _whole_numbers(all_axes[2])
-        low, high = all_axes[2].get_ylim()
-        all_axes[2].set_ylim(low, high * (high / low) ** 0.5)
-        all_axes[2].legend(loc="upper left", fontsize="small")
+        all_axes[2].set_title("jobs, by stage")
+        all_axes[2].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small")
     n_chunks = max(len(of_stage) for of_stage in chunks.values())
     finish(figure, f"What the {n_chunks:,} chunks took", about, handles_of(all_axes[:1]))
     return figure
@@ -236,17 +242,3 @@ def _points(number: int) -> dict[str, Any]:
         "markeredgecolor": "black",
         "markersize": 7,
     }
-
-
-def _plain_log_axis(axes: Axes) -> None:
-    low, high = axes.get_xlim()
-    if high < 30 * low:
-        # Less than two powers of ten would leave the axis without numbers.
-        axes.set_xlim(low / 5, high * 5)
-    count_axis(axes.xaxis)
-
-
-def _whole_numbers(axes: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
