@@ -190,7 +190,7 @@ def _draw_table(
         is_end = cell.row in (0, len(rows) - 1)
         text = f"{cell.removed:,}".replace("-", "−")
         if cell.share >= _SMALLEST_SHARE:
-            text += f"  ({cell.share:.1%})"
+            text += f"\n{cell.share:.1%}"
         axes.text(
             cell.column,
             cell.row,
@@ -354,7 +354,9 @@ def draw_final_states(
         text_beside(axes, events, position, text)
     axes.set_xscale("log")
     count_axis(axes.xaxis)
-    axes.set_xlim(0.5, 20.0 * max(populations.values()))
+    most = max(populations.values())
+    # Room for the numbers beside the longest bars, however long these are.
+    axes.set_xlim(0.5, most * max(20.0, (2.0 * most) ** 0.5))
     name_rows(axes, map(str, largest))
     axes.set_xlabel("selected events")
     heading = f"Largest final states: {len(largest)} of {len(populations):,}"

@@ -115,11 +115,11 @@ def draw_stages(works: Sequence[StageWork], about: str) -> Figure:
         total, slowest = sum(work.seconds), max(work.seconds)
         is_cut = len(work.seconds) > 1
         bar = {"height": 0.62, **OUTLINE}
-        in_seconds.barh(row, total, color=MARKS[0].face, label=_ALL_JOBS, **bar)
+        in_seconds.barh(row, total, color="white", label=_ALL_JOBS, **bar)
         text = _rounded(total)
         if is_cut:
-            in_seconds.plot(slowest, row, "kD", markerfacecolor="white", label=_SLOWEST)
-            text += f" of {len(work.seconds)} jobs, slowest {_rounded(slowest)}"
+            in_seconds.plot(slowest, row, "kD", clip_on=False, label=_SLOWEST)
+            text = f"  {text} in {len(work.seconds)} jobs, slowest {_rounded(slowest)}"
         text_beside(in_seconds, total, row, text)
         _draw_rates(in_rates, row, work)
         if work.peak_memory_bytes is not None:
