@@ -212,7 +212,7 @@ def corner_text(axes: Axes, lines: Iterable[str]) -> None:
         transform=axes.transAxes,
         horizontalalignment="right",
         verticalalignment="top",
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2.0},
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 2.0},
     )
 
 
