@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from schemas.reports import ChunkReport, SliceReport
-from services.plots.contents import Contents
+from services.plots.contents import Contents, StageContents
 from services.plots.style import (
     MARKS,
     OUTLINE,
@@ -58,7 +58,9 @@ def figures(contents: Contents) -> Iterator[Named]:
     works = stage_works(contents)
     about = contents.about_all(contents.parsed)
     if works:
-        yield Named("stages", "", draw_stages(works, about))
+        is_partial = any(stage.slices and stage.absent for stage in _stages(contents))
+        so_far = ", so far" if is_partial else ""
+        yield Named("stages", "", draw_stages(works, about, so_far))
     else:
         log.info("plots: no stage is drawn: none has been done")
     chunks = chunk_works(contents)
@@ -67,16 +69,20 @@ def figures(contents: Contents) -> Iterator[Named]:
         for name, slices in _slices(contents)
         if len(slices) > 1
     }
-    if jobs or any(len(of_stage) > 1 for of_stage in chunks.values()):
+    if chunks and (jobs or any(len(of_stage) > 1 for of_stage in chunks.values())):
         yield Named("chunks", "", draw_chunks(chunks, jobs, about))
     else:
         log.info("plots: no chunk is drawn: there are not two to compare")
 
 
 def _slices(contents: Contents) -> Iterator[tuple[str, tuple[SliceReport, ...]]]:
-    for stage in (contents.parsed, contents.computed, contents.processed, contents.filled):
+    for stage in _stages(contents):
         if stage.slices and stage.is_own:
             yield stage.name, stage.slices
+
+
+def _stages(contents: Contents) -> tuple[StageContents[Any], ...]:
+    return contents.parsed, contents.computed, contents.processed, contents.filled
 
 
 def stage_works(contents: Contents) -> list[StageWork]:
@@ -106,7 +112,7 @@ def _work_of(name: str, slices: Sequence[SliceReport]) -> StageWork:
     )
 
 
-def draw_stages(works: Sequence[StageWork], about: str) -> Figure:
+def draw_stages(works: Sequence[StageWork], about: str, so_far: str = "") -> Figure:
     """Return bars of the seconds, the rates and the peak memory of each stage."""
     from matplotlib.ticker import NullLocator
 
@@ -146,7 +152,7 @@ def draw_stages(works: Sequence[StageWork], about: str) -> Figure:
     labelled = handles_of([in_rates, in_seconds])
     if _SLOWEST not in labelled:
         labelled.pop(_ALL_JOBS, None)
-    finish(figure, "What the stages took", about, labelled)
+    finish(figure, f"What the stages took{so_far}", about, labelled)
     return figure
 
 
@@ -214,7 +220,8 @@ def draw_chunks(
     all_axes[0].set_yscale("log")
     log_numbers(all_axes[0].yaxis)
     all_axes[0].set_ylabel("time of the chunk [s]")
-    all_axes[1].set_ylim(bottom=0)
+    most = max(work.peak_memory_bytes for of_stage in chunks.values() for work in of_stage)
+    all_axes[1].set_ylim(0.0, 1.15 * most / _MB)
     all_axes[1].set_ylabel("peak memory of its process [MB]")
     if jobs:
         for number, (name, of_jobs) in enumerate(jobs.items()):

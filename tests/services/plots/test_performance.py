@@ -17,7 +17,16 @@ from services.plots.performance import ChunkWork, StageWork
 from services.plots.style import style
 from services.run_directory import RunDirectory
 from tests.factory import make_config, run_pipeline, write_nanoaod
-from tests.services.plots.drawing import MASSES, Run, bars, drawn, legend, pairs, row_names
+from tests.services.plots.drawing import (
+    MASSES,
+    OF_EVENTS,
+    Run,
+    bars,
+    drawn,
+    legend,
+    pairs,
+    row_names,
+)
 
 
 def slice_report(index: int, seconds: float, **changes: Any) -> SliceReport:
@@ -83,6 +92,24 @@ def test_a_run_of_one_job_has_the_stages_that_it_did(of_pairs: Run) -> None:
         ["masses"],
         ["masses", "histograms"],
     ]
+
+
+def test_a_run_of_which_a_job_is_missing_is_shown_so_far(tmp_path: Path) -> None:
+    for number in range(2):
+        write_nanoaod(tmp_path / f"{number}.root", muons=pairs(MASSES))
+    blocks = {
+        "parsing_task_config": {
+            "local_files": {"cms-nanoaod": [str(tmp_path / "?.root")]},
+            "chunk_input_bytes": 1,
+        },
+        "run_metadata": {"batch_job_index": 2, "total_batch_jobs": 2},
+    }
+    config = make_config(blocks, tmp_path)
+    figures = drawn((config, run_pipeline(config, tmp_path / "run")))
+    assert [*figures] == list(OF_EVENTS)
+    assert "What the stages took, so far" in figures["stages"].get_suptitle()
+    assert row_names(figures["stages"].axes[0]) == ["fetching", "parsing"]
+    assert bars(figures["events"].axes[0], "events read") == [len(MASSES)]
 
 
 def test_what_another_run_did_is_not_counted(of_pairs: Run, tmp_path: Path) -> None:
