@@ -137,7 +137,7 @@ def draw_stages(works: Sequence[StageWork], about: str, so_far: str = "") -> Fig
     for axes in (in_rates, in_memory):
         name_rows(axes, [""] * len(names))
     # Room for the numbers beside the longest bars.
-    longest = max(sum(work.seconds) for work in works)
+    longest = max(sum(work.seconds) for work in works) or 1.0
     in_seconds.set_xlim(
         0, 2.2 * longest if any(len(w.seconds) > 1 for w in works) else 1.3 * longest
     )
