@@ -14,7 +14,7 @@ from services.plots import bumpnet, combinations, masses, overview, performance
 from services.plots.contents import Contents
 from services.plots.style import save, style
 from services.run_directory import RunDirectory
-from services.storage.atomic import remove
+from services.storage.atomic import remove, storage_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,8 @@ def _remove_old(folder: Path, drawn: Collection[Path]) -> None:
         for path in sorted(folder.glob(f"{number:02d}_{name}*")):
             stem, suffixes = path.stem, {sample.suffix for sample in Sample}
             if path not in drawn and stem.removeprefix(f"{number:02d}_{name}") in suffixes:
-                remove(path)
+                with storage_errors(path, "removed"):
+                    remove(path)
 
 
 def figures(config: Config, paths: RunDirectory) -> Iterator[tuple[str, Figure]]:
