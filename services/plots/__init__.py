@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.config import Config
-from schemas.inputs import Slice
+from schemas.inputs import Sample, Slice
 from services.plots import bumpnet, combinations, masses, overview, performance
 from services.plots.contents import Contents
 from services.plots.style import save, style
 from services.run_directory import RunDirectory
+from services.storage.atomic import remove, storage_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,8 +59,19 @@ def run(config: Config, paths: RunDirectory, part: Slice) -> tuple[Path, ...]:
     with style():
         for name, figure in figures(config, paths):
             drawn += save(figure, paths.plots, name, part)
+    _remove_old(paths.plots, drawn)
     log.info("plots: %d files in %.1f s", len(drawn), time.monotonic() - started)
     return tuple(drawn)
+
+
+def _remove_old(folder: Path, drawn: Collection[Path]) -> None:
+    """Remove figures of an earlier call that this run's files do not allow any more."""
+    for number, name in enumerate(FIGURES, start=1):
+        for path in sorted(folder.glob(f"{number:02d}_{name}*")):
+            stem, suffixes = path.stem, {sample.suffix for sample in Sample}
+            if path not in drawn and stem.removeprefix(f"{number:02d}_{name}") in suffixes:
+                with storage_errors(path, "removed"):
+                    remove(path)
 
 
 def figures(config: Config, paths: RunDirectory) -> Iterator[tuple[str, Figure]]:

@@ -69,7 +69,7 @@ def figures(contents: Contents) -> Iterator[Named]:
             yield Named("bumpnet", report.sample.suffix, figure)
         else:
             log.info(
-                "plots: nothing of BumpNet is drawn of %s: no copy was asked for", report.sample
+                "plots: nothing of BumpNet is drawn of %s: no histogram was judged", report.sample
             )
 
 

@@ -20,6 +20,7 @@ from services.plots.style import (
     finish,
     handles_of,
     name_rows,
+    number_axis,
     plural,
     text_beside,
 )
@@ -84,6 +85,7 @@ def draw_combinations(channels: Mapping[str, ChannelPlan], about: str) -> Figure
     above.set_xlim(-0.7, len(combinations) - 0.3)
     above.set_xticks([])
     above.set_ylim(0, 1.1 * max(counts))
+    number_axis(above.yaxis)
     above.set_ylabel("final states")
     for row, state in enumerate(states):
         masses = _masses(of_states[state])
@@ -101,8 +103,8 @@ def draw_combinations(channels: Mapping[str, ChannelPlan], about: str) -> Figure
     )
     beside.set_xlabel("masses")
     heading = (
-        f"Combinations: {len(combinations):,} of {len(of_combinations):,} in {len(states):,} of "
-        f"{plural(len(of_states), 'final state')} that have any"
+        f"Combinations: {len(combinations):,} of {len(of_combinations):,}, in {len(states):,} of "
+        f"{plural(len(of_states), 'final state')}"
     )
     about = f"{about}: {plural(len(plans), 'channel')}, {_masses(list(plans.values())):,} masses"
     finish(figure, heading, about, handles_of([table]))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ _AROUND = 5.0
 _EXCESS_CAPTION = (
     f"n: entries of the {WINDOW_BINS} bins under the arrow. B, dashed: the mean of the "
     f"{WINDOW_BINS} bins on either side, at least 1. A guide to the eye and no discovery "
-    "statistics: of so many windows in so many channels\nsome must stand out by chance "
+    "statistics: of so many windows in so many channels some must stand out by chance "
     "(look-elsewhere effect), and a spectrum that bends is not the straight line that B supposes."
 )
 _RESONANCE_CAPTION = (
@@ -126,8 +127,13 @@ def figures(contents: Contents) -> Iterator[Named]:
     for sample, of_sources in contents.computed.sources().items():
         pictures = _pictures(plan, sample, contents.spectra[sample], contents.grid, masses)
         about = contents.about(sample, of_sources)
-        for name, heading, caption, chosen in _choices(pictures, sample):
-            complete = _with_histograms(contents, sample, chosen)
+        choices = list(_choices(pictures, sample))
+        channels = {picture.channel for choice in choices for picture in choice.pictures}
+        written = _read_histograms(contents, sample, channels) if contents.has_histograms else {}
+        for name, heading, caption, chosen in choices:
+            complete = [
+                replace(picture, written=written.get(picture.channel)) for picture in chosen
+            ]
             yield Named(name, sample.suffix, draw_channels(complete, heading, about, caption))
 
 
@@ -221,24 +227,25 @@ def _choices(pictures: Sequence[Picture], sample: Sample) -> Iterator[_Choice]:
         log.info("plots: no excess of %s is drawn: no main part has one", sample)
 
 
-def _with_histograms(
-    contents: Contents, sample: Sample, pictures: Sequence[Picture]
-) -> Sequence[Picture]:
-    """Return the pictures with what the histogram files hold, per bin width of the grid."""
-    if not contents.has_histograms:
-        return pictures
+def _read_histograms(
+    contents: Contents, sample: Sample, channels: Iterable[Channel]
+) -> dict[Channel, tuple[Floats, Array]]:
+    """Return what the histogram files hold of some channels, per bin width of the grid."""
     histograms = contents.config.histogram_creation_task_config
     is_fixed = histograms.binning == "fixed"
     label = str(max(histograms.bin_width_gev)) if is_fixed else RESOLUTION_LABEL
-    complete = []
-    for picture in pictures:
-        channel = picture.channel
-        name = mass_histogram_name(channel, label, template=histograms.name_template)
+    # Opening a file of many histograms takes longer than reading some of them.
+    files: dict[Path, dict[str, Channel]] = {}
+    for channel in sorted(channels):
         of_state = None if histograms.single_output_file else str(channel.final_state)
         path = contents.paths.histogram_file(sample, of_state)
-        written = per_width(read_histograms(path, [name])[name], picture.width_gev)
-        complete.append(replace(picture, written=written))
-    return complete
+        name = mass_histogram_name(channel, label, template=histograms.name_template)
+        files.setdefault(path, {})[name] = channel
+    return {
+        names[name]: per_width(histogram, contents.grid.width)
+        for path, names in files.items()
+        for name, histogram in read_histograms(path, names).items()
+    }
 
 
 def per_width(histogram: MassHistogram, width_gev: float) -> tuple[Floats, Array]:
@@ -289,7 +296,7 @@ def _draw_channel(axes: Axes, picture: Picture) -> None:
     if picture.excess:
         end = min(end, 1.25 * decided.end_gev)
     if picture.shown:
-        end = min(end, _AROUND * picture.shown.mass_gev)
+        end = _AROUND * picture.shown.mass_gev
     axes.set_xlim(0.0, end)
     lines = [f"{decided.population:,} masses"]
     if decided.classes.overflow:

@@ -142,12 +142,14 @@ def cut_flow_cells(source: SourceContents) -> tuple[list[str], list[str], list[C
     for row in source.cut_flow:
         starts.setdefault(row.of, row.before)
         left[row.of] = row.after
-    columns = [name for name in columns if starts.get(name)]
+    columns = [name for name in columns if starts.get(name) or name == "events"]
     cells = []
     for column, name in enumerate(columns):
         cells.append(Cell(0, column, starts[name], 0.0))
         cells += [
-            Cell(1 + steps.index(row.step), column, -row.removed, row.removed / starts[name])
+            Cell(
+                1 + steps.index(row.step), column, -row.removed, row.removed / max(starts[name], 1)
+            )
             for row in source.cut_flow
             if row.of == name
         ]
@@ -188,7 +190,7 @@ def _draw_table(
         is_end = cell.row in (0, len(rows) - 1)
         text = f"{cell.removed:,}".replace("-", "−")
         if cell.share >= _SMALLEST_SHARE:
-            text += f"  ({cell.share:.1%})"
+            text += f"\n{cell.share:.1%}"
         axes.text(
             cell.column,
             cell.row,
@@ -216,6 +218,7 @@ class Quantity(NamedTuple):
     x_label: str
     y_label: str
     is_log: bool
+    unit: str = ""
 
 
 QUANTITIES = (
@@ -236,6 +239,7 @@ QUANTITIES = (
         "$p_\\mathrm{T}$ [GeV]",
         "objects / 5 GeV",
         is_log=True,
+        unit=" GeV",
     ),
     Quantity(
         "eta",
@@ -289,8 +293,8 @@ def _draw_distribution(
     lines = [
         f"{words}: {_both(getattr(before, part), getattr(after, part), before.total)}"
         for part, words in (
-            ("above", f"from {axis.edges[-1]:g}"),
-            ("below", f"below {axis.edges[0]:g}"),
+            ("above", f"from {axis.edges[-1]:g}{quantity.unit}"),
+            ("below", f"below {axis.edges[0]:g}{quantity.unit}"),
             ("not_a_number", "not a number"),
         )
         if getattr(before, part) or getattr(after, part)
@@ -350,7 +354,9 @@ def draw_final_states(
         text_beside(axes, events, position, text)
     axes.set_xscale("log")
     count_axis(axes.xaxis)
-    axes.set_xlim(0.5, 20.0 * max(populations.values()))
+    most = max(populations.values())
+    # Room for the numbers beside the longest bars, however long these are.
+    axes.set_xlim(0.5, most * max(20.0, (2.0 * most) ** 0.5))
     name_rows(axes, map(str, largest))
     axes.set_xlabel("selected events")
     heading = f"Largest final states: {len(largest)} of {len(populations):,}"

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from schemas.reports import ChunkReport, SliceReport
-from services.plots.contents import Contents
+from services.plots.contents import Contents, StageContents
 from services.plots.style import (
     MARKS,
     OUTLINE,
     Named,
-    count_axis,
     finish,
     handles_of,
+    log_numbers,
     name_rows,
+    number_axis,
     panels,
     text_beside,
 )
@@ -57,7 +58,9 @@ def figures(contents: Contents) -> Iterator[Named]:
     works = stage_works(contents)
     about = contents.about_all(contents.parsed)
     if works:
-        yield Named("stages", "", draw_stages(works, about))
+        is_partial = any(stage.slices and stage.absent for stage in _stages(contents))
+        so_far = ", so far" if is_partial else ""
+        yield Named("stages", "", draw_stages(works, about, so_far))
     else:
         log.info("plots: no stage is drawn: none has been done")
     chunks = chunk_works(contents)
@@ -66,16 +69,20 @@ def figures(contents: Contents) -> Iterator[Named]:
         for name, slices in _slices(contents)
         if len(slices) > 1
     }
-    if jobs or any(len(of_stage) > 1 for of_stage in chunks.values()):
+    if chunks and (jobs or any(len(of_stage) > 1 for of_stage in chunks.values())):
         yield Named("chunks", "", draw_chunks(chunks, jobs, about))
     else:
         log.info("plots: no chunk is drawn: there are not two to compare")
 
 
 def _slices(contents: Contents) -> Iterator[tuple[str, tuple[SliceReport, ...]]]:
-    for stage in (contents.parsed, contents.computed, contents.processed, contents.filled):
+    for stage in _stages(contents):
         if stage.slices and stage.is_own:
             yield stage.name, stage.slices
+
+
+def _stages(contents: Contents) -> tuple[StageContents[Any], ...]:
+    return contents.parsed, contents.computed, contents.processed, contents.filled
 
 
 def stage_works(contents: Contents) -> list[StageWork]:
@@ -105,18 +112,20 @@ def _work_of(name: str, slices: Sequence[SliceReport]) -> StageWork:
     )
 
 
-def draw_stages(works: Sequence[StageWork], about: str) -> Figure:
+def draw_stages(works: Sequence[StageWork], about: str, so_far: str = "") -> Figure:
     """Return bars of the seconds, the rates and the peak memory of each stage."""
+    from matplotlib.ticker import NullLocator
+
     figure, (in_seconds, in_rates, in_memory) = panels(3, 3, (4.8, 0.6 + 0.62 * len(works)))
     for row, work in enumerate(works):
         total, slowest = sum(work.seconds), max(work.seconds)
         is_cut = len(work.seconds) > 1
         bar = {"height": 0.62, **OUTLINE}
-        in_seconds.barh(row, total, color=MARKS[0].face, label=_ALL_JOBS, **bar)
+        in_seconds.barh(row, total, color="white", label=_ALL_JOBS, **bar)
         text = _rounded(total)
         if is_cut:
-            in_seconds.plot(slowest, row, "kD", markerfacecolor="white", label=_SLOWEST)
-            text += f" of {len(work.seconds)} jobs, slowest {_rounded(slowest)}"
+            in_seconds.plot(slowest, row, "kD", clip_on=False, label=_SLOWEST)
+            text = f"  {text} in {len(work.seconds)} jobs, slowest {_rounded(slowest)}"
         text_beside(in_seconds, total, row, text)
         _draw_rates(in_rates, row, work)
         if work.peak_memory_bytes is not None:
@@ -128,7 +137,7 @@ def draw_stages(works: Sequence[StageWork], about: str) -> Figure:
     for axes in (in_rates, in_memory):
         name_rows(axes, [""] * len(names))
     # Room for the numbers beside the longest bars.
-    longest = max(sum(work.seconds) for work in works)
+    longest = max(sum(work.seconds) for work in works) or 1.0
     in_seconds.set_xlim(
         0, 2.2 * longest if any(len(w.seconds) > 1 for w in works) else 1.3 * longest
     )
@@ -138,12 +147,12 @@ def draw_stages(works: Sequence[StageWork], about: str) -> Figure:
     rates = [rate for work in works for rate in work.rates.values()]
     in_rates.set_xscale("log")
     in_rates.set_xlim(min(rates, default=1.0) / 3, 300 * max(rates, default=1.0))
-    in_rates.tick_params(axis="x", which="minor", length=0)
+    in_rates.xaxis.set_minor_locator(NullLocator())
     in_rates.set_xlabel("rate of one job [1/s]")
     labelled = handles_of([in_rates, in_seconds])
     if _SLOWEST not in labelled:
         labelled.pop(_ALL_JOBS, None)
-    finish(figure, "What the stages took", about, labelled)
+    finish(figure, f"What the stages took{so_far}", about, labelled)
     return figure
 
 
@@ -204,24 +213,28 @@ def draw_chunks(
         all_axes[0].plot(sizes, [work.seconds for work in of_stage], label=name, **look)
         all_axes[1].plot(sizes, [work.peak_memory_bytes / _MB for work in of_stage], **look)
     for axes in all_axes[:2]:
+        axes.margins(0.08)
         axes.set_xscale("log")
         axes.set_xlabel("events or masses of the chunk")
-        _plain_log_axis(axes)
+        log_numbers(axes.xaxis)
     all_axes[0].set_yscale("log")
+    log_numbers(all_axes[0].yaxis)
     all_axes[0].set_ylabel("time of the chunk [s]")
-    all_axes[1].set_ylim(bottom=0)
+    most = max(work.peak_memory_bytes for of_stage in chunks.values() for work in of_stage)
+    all_axes[1].set_ylim(0.0, 1.15 * most / _MB)
     all_axes[1].set_ylabel("peak memory of its process [MB]")
     if jobs:
         for number, (name, of_jobs) in enumerate(jobs.items()):
             look = _points(number) | {"linestyle": ":", "color": "black", "linewidth": 0.8}
             all_axes[2].plot(*zip(*of_jobs, strict=True), label=name.replace("_", " "), **look)
+        all_axes[2].margins(0.08)
         all_axes[2].set_xlabel("job")
+        number_axis(all_axes[2].xaxis)
         all_axes[2].set_yscale("log")
+        log_numbers(all_axes[2].yaxis)
         all_axes[2].set_ylabel("time of the job [s]")
-        _whole_numbers(all_axes[2])
-        low, high = all_axes[2].get_ylim()
-        all_axes[2].set_ylim(low, high * (high / low) ** 0.5)
-        all_axes[2].legend(loc="upper left", fontsize="small")
+        all_axes[2].set_title("jobs, by stage")
+        all_axes[2].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small")
     n_chunks = max(len(of_stage) for of_stage in chunks.values())
     finish(figure, f"What the {n_chunks:,} chunks took", about, handles_of(all_axes[:1]))
     return figure
@@ -236,17 +249,3 @@ def _points(number: int) -> dict[str, Any]:
         "markeredgecolor": "black",
         "markersize": 7,
     }
-
-
-def _plain_log_axis(axes: Axes) -> None:
-    low, high = axes.get_xlim()
-    if high < 30 * low:
-        # Less than two powers of ten would leave the axis without numbers.
-        axes.set_xlim(low / 5, high * 5)
-    count_axis(axes.xaxis)
-
-
-def _whole_numbers(axes: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

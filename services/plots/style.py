@@ -41,7 +41,11 @@ _STYLE = {
     "figure.titlesize": "x-large",
     "figure.titleweight": "bold",
     "hatch.linewidth": 0.6,
+    # Letters are as wide where the layout is settled as in both files.
+    "figure.dpi": 110,
     "savefig.dpi": 110,
+    "text.hinting": "none",
+    "figure.constrained_layout.w_pad": 0.08,
 }
 
 BLUE, LIGHT_BLUE, RED = "#3f90da", "#8bbce9", "#bd1f01"
@@ -49,6 +53,8 @@ BLUE, LIGHT_BLUE, RED = "#3f90da", "#8bbce9", "#bd1f01"
 # How bars are outlined, so that they can be told apart in grey.
 OUTLINE: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.8}
 
+# What a legend takes for the symbol of an entry, and at most for a letter of its label.
+_SYMBOL_INCHES, _LETTER_INCHES = 0.85, 0.085
 # Characters of a heading that fit into an inch of a figure.
 _HEADING_PER_INCH = 8
 
@@ -117,6 +123,7 @@ def finish(
     """Put heading and `about`, run and sample, above the axes; below them caption and legend."""
     width = int(_HEADING_PER_INCH * figure.get_figwidth())
     lines = [line for text in (heading, about) for line in textwrap.wrap(text, width)]
+    caption = textwrap.fill(caption, int(figure.get_figwidth() / _LETTER_INCHES))
     figure.suptitle("\n".join(lines), x=0.01, horizontalalignment="left")
     if labelled:
         figure.legend(
@@ -125,10 +132,18 @@ def finish(
             title=caption or None,
             alignment="left",
             loc="outside lower left",
-            ncols=len(labelled),
+            ncols=_n_columns(figure, labelled),
         )
     elif caption:
         figure.supxlabel(caption, x=0.01, horizontalalignment="left", fontsize="medium")
+
+
+def _n_columns(figure: Figure, labels: Iterable[str]) -> int:
+    """Return into how many columns a legend is put to be no wider than its figure."""
+    inches = [_SYMBOL_INCHES + _LETTER_INCHES * len(label) for label in labels]
+    if sum(inches) < figure.get_figwidth():
+        return len(inches)
+    return max(1, int(figure.get_figwidth() / max(inches)))
 
 
 def handles_of(all_axes: Iterable[Axes]) -> dict[str, Artist]:
@@ -165,6 +180,23 @@ def count_axis(axis: Axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
+def log_numbers(axis: Axis) -> None:
+    """Label a logarithmic axis, made wide enough for three of them, with plain numbers."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    low, high = axis.get_view_interval()
+    if high < _LEAST_RATIO * low:
+        low, high = low / _LEAST_RATIO**0.5, high * _LEAST_RATIO**0.5
+        axis.set_view_interval(low, high, ignore=True)
+    subs = (1.0,) if high > _LEAST_RATIO**3 * low else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+_LEAST_RATIO = 10.0
+
+
 def number_axis(axis: Axis) -> None:
     """Label a linear axis of counts with few, whole numbers."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
@@ -180,7 +212,7 @@ def corner_text(axes: Axes, lines: Iterable[str]) -> None:
         transform=axes.transAxes,
         horizontalalignment="right",
         verticalalignment="top",
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2.0},
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 2.0},
     )
 
 

@@ -107,7 +107,7 @@ def test_a_chain_of_arrays_ends_with_the_merged_file(
     pbs.run_all()
     assert [job["status"] for job in pbs.jobs.values()] == [0] * 4
     assert_identical(one_job(site / "single", monkeypatch), paths_of(root))
-    assert (root / "plots" / "03_final_states.png").exists()
+    assert (root / "plots" / "08_final_states.png").exists()
     outputs = {path.name for path in (root / "logs").glob("*.OU")}
     assert outputs == {f"{n}[{i}].pbshost.OU" for n in (100, 101, 102) for i in (1, 2)} | {
         "103.pbshost.OU"

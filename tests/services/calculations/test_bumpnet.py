@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from schemas.config import Acceptance
-from services.calculations.bumpnet import Verdict, filled_range, judge, longest_stretch
+from services.calculations.bumpnet import Verdict, filled_range, judge, kind_of, longest_stretch
 
 RULE = Acceptance()
 
@@ -71,3 +71,19 @@ def test_the_filled_range_is_looked_for_inside_the_stretch() -> None:
     assert filled_range(contents, 1, 7) == (3, 6)
     assert filled_range(contents, 0, 8) == (0, 8)
     assert filled_range(contents, 1, 3) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("contents", "kind"),
+    [
+        ([5] * 24, "bins: fewer than 25"),
+        ([1] * 30, "sum: below 1,000"),
+        ([0, *[2000] * 30], "the first bin is empty"),
+        ([0] * 30, "no bin above 0.35"),
+    ],
+    ids=str,
+)
+def test_reasons_of_one_kind_are_called_the_same(contents: list[int], kind: str) -> None:
+    verdict = judge(np.array(contents), Acceptance(min_sum=1000.0))
+    assert verdict.reason is not None
+    assert kind_of(verdict.reason) == kind
