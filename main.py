@@ -282,16 +282,29 @@ def draw(options: argparse.Namespace) -> None:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Print what a run would do, and return the exit code.
+    """Print what a run would do and all that is wrong, and return the exit code.
 
     Raises:
-        ConfigError: the configuration cannot be meant.
+        ConfigError: the configuration cannot be read.
     """
+    of_run, config = read_configuration(options)
     from services.dry_run import dry_run
+    from services.terminal import coloured
 
-    _, config = read_configuration(options)
-    print(dry_run(config))
-    return 0
+    def stages() -> Iterator[str]:
+        from services import pipeline
+
+        yield from pipeline.outlook(of_run, config, options.run_dir)
+
+    found = dry_run(config, stages if options.run_dir else None)
+    print(found)
+    if not found.problems:
+        print(coloured("OK", "green", sys.stdout))
+        return 0
+    sys.stdout.flush()
+    print("\n".join(found.problems), file=sys.stderr)
+    print(coloured("FAILED", "red", sys.stderr), file=sys.stderr)
+    return USAGE_ERROR
 
 
 def refuse_no_run(options: argparse.Namespace) -> None:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from schemas.config import DEMO, Config, Parsing
-from schemas.errors import CatalogError, ConfigError, DataError
+from schemas.errors import CatalogError, DataError
 from schemas.inputs import FileList, InputFile, Sample, Slice
-from schemas.releases import layout_of_release, load_layout
+from schemas.releases import layout_of_release, refuse_mixture
 from schemas.reports import SliceReport
 from services.calculations.chunking import in_random_order
 from services.catalogs import atlas, cache, cern, demo, local
@@ -96,7 +96,7 @@ def _listed(parsing: Parsing, paths: RunDirectory, part: Slice, *, refresh: bool
             return found
         listed = _list(parsing, paths, refresh=refresh)
         if not parsing.combine_releases:
-            _refuse_mixture(listed.files)
+            refuse_mixture(file.layout for file in listed.files)
         listed = listed.sealed(request, listed.listed_at or datetime.now(UTC))
         reports.write(paths.file_list, listed, part)
         return listed
@@ -226,20 +226,3 @@ def _refuse_twice(files: Sequence[InputFile]) -> None:
                 " so its events would count twice; leave out one of them"
             )
             raise CatalogError(msg)
-
-
-def _refuse_mixture(files: Sequence[InputFile]) -> None:
-    origins: dict[tuple[str, float | None], str] = {}
-    for file in files:
-        layout = load_layout(file.layout)
-        origins.setdefault((layout.experiment, layout.collision_energy_tev), file.layout)
-    if len(origins) > 1:
-        found = " and ".join(
-            f"{layout} ({experiment}{f', {energy} TeV' if energy else ''})"
-            for (experiment, energy), layout in origins.items()
-        )
-        msg = (
-            f"parsing_task_config: expected inputs of one experiment and collision energy, found "
-            f"{found}; run them apart, or set combine_releases: true to add them up"
-        )
-        raise ConfigError(msg)
