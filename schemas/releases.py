@@ -362,10 +362,27 @@ def fitting_layouts(trees: Mapping[str, Collection[str]]) -> dict[str, str]:
 
 
 @cache
-def _records() -> tuple[dict[str, str], dict[str, str]]:
-    """Return the portal records whose layout is known, and those that cannot be read with why."""
+def _record_table() -> dict[str, dict[str, Any]]:
     text = files("schemas").joinpath("records.yaml").read_text(encoding="utf-8")
     table: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    return table
+
+
+def known_records() -> dict[str, str]:
+    """Return the numbers of the portal records that are known to have each layout, in words."""
+    known = _record_table()["layouts"]
+    return {key: ", ".join(str(entry) for entry in entries) for key, entries in known.items()}
+
+
+def refused_records() -> dict[str, str]:
+    """Return why portal records that hold nothing to read are refused, by their numbers."""
+    return {str(entry): reason for entry, reason in _record_table()["refused"].items()}
+
+
+@cache
+def _records() -> tuple[dict[str, str], dict[str, str]]:
+    """Return the portal records whose layout is known, and those that cannot be read with why."""
+    table = _record_table()
     layouts = {
         record: load_layout(key).key
         for key, entries in table["layouts"].items()
