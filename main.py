@@ -86,6 +86,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="FILE.root",
         help="say which histograms of any ROOT file BumpNet accepts; exit code 1 if none",
     )
+    add("--list-releases", action="store_true", help="say which releases and records can be read")
+    add(
+        "--list-datasets",
+        metavar="RELEASE",
+        help="say what a release, or a record of the portal, consists of",
+    )
     add("--inspect", metavar="FILE", help="show the trees of FILE and which data layout fits")
     return parser.parse_args(arguments)
 
@@ -319,16 +325,29 @@ def draw(options: argparse.Namespace) -> None:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Print what a run would do, and return the exit code.
+    """Print what a run would do and all that is wrong, and return the exit code.
 
     Raises:
-        ConfigError: the configuration cannot be meant.
+        ConfigError: the configuration cannot be read.
     """
+    of_run, config = read_configuration(options)
     from services.dry_run import dry_run
+    from services.terminal import coloured
 
-    _, config = read_configuration(options)
-    print(dry_run(config))
-    return 0
+    def stages() -> Iterator[str]:
+        from services import pipeline
+
+        yield from pipeline.outlook(of_run, config, options.run_dir)
+
+    found = dry_run(config, stages if options.run_dir else None)
+    print(found)
+    if not found.problems:
+        print(coloured("OK", "green", sys.stdout))
+        return 0
+    sys.stdout.flush()
+    print("\n".join(found.problems), file=sys.stderr)
+    print(coloured("FAILED", "red", sys.stderr), file=sys.stderr)
+    return USAGE_ERROR
 
 
 def refuse_no_run(options: argparse.Namespace) -> None:
@@ -376,6 +395,33 @@ def inspect(options: argparse.Namespace) -> None:
     print(inspected(options.inspect))
 
 
+def list_releases(_options: argparse.Namespace) -> None:
+    """Print what can be asked for."""
+    from services.listings import release_listing
+
+    print(release_listing())
+
+
+def list_datasets(options: argparse.Namespace) -> None:
+    """Print what a release or record consists of; --config says how long to wait for catalogs.
+
+    Raises:
+        PipelineError: there is none, or its catalog does not answer.
+    """
+    from services.listings import dataset_listing
+
+    if options.config is None:
+        config = configuration.from_dict(
+            {"parsing_task_config": {"release_years": [configuration.DEMO]}},
+            where="defaults",
+            folder=Path(),
+        )
+    else:
+        _, config = read_configuration(options)
+    parsing = config.parsing_task_config
+    print(dataset_listing(options.list_datasets, parsing, refresh=options.refresh_metadata))
+
+
 @dataclass(frozen=True)
 class Mode:
     """What the program does instead of a run, the options that it needs, those it excludes."""
@@ -395,6 +441,10 @@ MODES = {
     "list_missing": Mode(status, ("run_dir",), ("redo", *_JOBS)),
     "plots_only": Mode(draw, ("run_dir",), ("tasks", "redo", *_JOBS)),
     "bumpnet_check": Mode(check_for_bumpnet, excludes=("run_dir", "tasks", "redo", *_JOBS)),
+    "list_releases": Mode(
+        list_releases, excludes=("config", "set", "run_dir", "tasks", "redo", *_JOBS)
+    ),
+    "list_datasets": Mode(list_datasets, excludes=("set", "run_dir", "tasks", "redo", *_JOBS)),
     "inspect": Mode(inspect, excludes=("config", "set", "run_dir", "tasks", "redo", *_JOBS)),
 }
 

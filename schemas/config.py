@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -1568,6 +1568,20 @@ def result_keys(config: Config, stage: str) -> dict[str, dict[str, Any]]:
         }
         for block, keys in _READ_BY[stage].items()
     }
+
+
+def changes(before: Config, after: Config, stage: str) -> tuple[str, ...]:
+    """Return which keys that a stage's result depends on differ, each with both values."""
+    return tuple(_differences("", result_keys(before, stage), result_keys(after, stage)))
+
+
+def _differences(where: str, before: object, after: object) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in dict.fromkeys([*before, *after]):
+            inner = f"{where}.{key}".lstrip(".")
+            yield from _differences(inner, before.get(key), after.get(key))
+    elif before != after:
+        yield f"{where} was {_as_written(before)}, is {_as_written(after)}"
 
 
 def digest(config: Config, *stages: str) -> str:

@@ -5,7 +5,7 @@ One YAML file per layout in schemas/releases; a new file there is a new layout, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatch
 from functools import cache
 from importlib.resources import files
@@ -236,6 +236,12 @@ class Layout(_Table):
     overlap_removal: Literal["atlas", "cms", "none"] = "none"
     """The preset that `overlap_removal: default` means."""
 
+    @property
+    def origin(self) -> str:
+        """Experiment and collision energy, for example `ATLAS, 13 TeV`."""
+        energy = f", {self.collision_energy_tev:g} TeV" if self.collision_energy_tev else ""
+        return f"{self.experiment}{energy}"
+
     @model_validator(mode="after")
     def _known_objects(self) -> Self:
         unknown = sorted(set(self.objects) - set(BY_KEY))
@@ -329,6 +335,21 @@ def layout_of_release(release: str) -> str:
     return known[release]
 
 
+def refuse_mixture(keys: Iterable[str]) -> None:
+    """Raise ConfigError if layouts are of more than one experiment or collision energy."""
+    origins: dict[tuple[str, float | None], Layout] = {}
+    for key in dict.fromkeys(keys):
+        layout = load_layout(key)
+        origins.setdefault((layout.experiment, layout.collision_energy_tev), layout)
+    if len(origins) > 1:
+        found = " and ".join(f"{layout.key} ({layout.origin})" for layout in origins.values())
+        msg = (
+            f"parsing_task_config: expected inputs of one experiment and collision energy, found "
+            f"{found}; run them apart, or set combine_releases: true to add them up"
+        )
+        raise ConfigError(msg)
+
+
 def fitting_layouts(trees: Mapping[str, Collection[str]]) -> dict[str, str]:
     """Return the layouts that a file's trees (name -> branches) fit, each with the tree."""
     found = {}
@@ -341,10 +362,27 @@ def fitting_layouts(trees: Mapping[str, Collection[str]]) -> dict[str, str]:
 
 
 @cache
-def _records() -> tuple[dict[str, str], dict[str, str]]:
-    """Return the portal records whose layout is known, and those that cannot be read with why."""
+def _record_table() -> dict[str, dict[str, Any]]:
     text = files("schemas").joinpath("records.yaml").read_text(encoding="utf-8")
     table: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    return table
+
+
+def known_records() -> dict[str, str]:
+    """Return the numbers of the portal records that are known to have each layout, in words."""
+    known = _record_table()["layouts"]
+    return {key: ", ".join(str(entry) for entry in entries) for key, entries in known.items()}
+
+
+def refused_records() -> dict[str, str]:
+    """Return why portal records that hold nothing to read are refused, by their numbers."""
+    return {str(entry): reason for entry, reason in _record_table()["refused"].items()}
+
+
+@cache
+def _records() -> tuple[dict[str, str], dict[str, str]]:
+    """Return the portal records whose layout is known, and those that cannot be read with why."""
+    table = _record_table()
     layouts = {
         record: load_layout(key).key
         for key, entries in table["layouts"].items()

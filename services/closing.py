@@ -22,6 +22,7 @@ _SINGULAR = {
     "events": "event",
     "files": "file",
     "histograms": "histogram",
+    "jobs": "job",
     "masses": "mass",
     "outliers": "outlier",
     "sources": "source",
@@ -40,6 +41,14 @@ def counted(n: int, unit: str) -> str:
         noun = 0 if words[0] in _SINGULAR else -1
         words[noun] = _SINGULAR.get(words[noun], words[noun])
     return f"{n:,} {' '.join(words)}"
+
+
+def short(number: float) -> str:
+    """Return a number as people read it in passing: `950`, `12.3k`, `4.56M`."""
+    for suffix, unit in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= unit:
+            return f"{number / unit:.3g}{suffix}"
+    return f"{number:.0f}" if number >= 1 or not number else f"{number:.2g}"
 
 
 def describe_counts(counts: Counts) -> str:

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from schemas.config import DEMO, Config, Parsing
-from schemas.errors import CatalogError, ConfigError, DataError
+from schemas.errors import CatalogError, DataError
 from schemas.inputs import FileList, InputFile, Sample, Slice
-from schemas.releases import layout_of_release, load_layout
+from schemas.releases import layout_of_release, refuse_mixture
 from schemas.reports import SliceReport
 from services.calculations.chunking import in_random_order
-from services.catalogs import atlas, cache, cern, demo, local
+from services.catalogs import asking, atlas, cache, demo, local
 from services.chunks import digest_of
 from services.closing import counted
 from services.monitoring import peak_memory_bytes
@@ -22,7 +22,6 @@ from services.run_directory import RunDirectory
 from services.storage import reports
 from services.storage.addresses import portal
 from services.storage.locks import locked
-from services.storage.retries import Limits
 from services.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -43,8 +42,6 @@ _REQUEST_KEYS = (
     "file_order",
     "file_order_seed",
 )
-# Changes when the same request gives another list.
-_FORMAT = 1
 
 
 def run(
@@ -96,7 +93,7 @@ def _listed(parsing: Parsing, paths: RunDirectory, part: Slice, *, refresh: bool
             return found
         listed = _list(parsing, paths, refresh=refresh)
         if not parsing.combine_releases:
-            _refuse_mixture(listed.files)
+            refuse_mixture(file.layout for file in listed.files)
         listed = listed.sealed(request, listed.listed_at or datetime.now(UTC))
         reports.write(paths.file_list, listed, part)
         return listed
@@ -107,7 +104,7 @@ def _request(parsing: Parsing) -> str:
     asked = parsing.model_dump(mode="json", include=set(_REQUEST_KEYS))
     catalogs = [atlas.api()] if set(parsing.release_years) - {DEMO} else []
     catalogs += [portal()] if parsing.specific_record_ids else []
-    return cache.digest({**asked, "format": _FORMAT, "catalogs": catalogs})
+    return cache.digest({**asked, "format": asking.FORMAT, "catalogs": catalogs})
 
 
 def _list_of_run(paths: RunDirectory, request: str) -> FileList | None:
@@ -148,9 +145,10 @@ def _list(parsing: Parsing, paths: RunDirectory, *, refresh: bool) -> FileList:
         layout_of_release(release)
     if DEMO in parsing.release_years:
         files += _demo_files(paths, parsing.demo_events)
-    remote = [_release(release, parsing, refresh=refresh) for release in releases]
+    remote = [asking.files_of_release(name, parsing, refresh=refresh) for name in releases]
     atlas.refuse_unknown_datasets(parsing, [d for listed in remote for d in listed.datasets])
-    remote += [_record(name, parsing, refresh=refresh) for name in parsing.specific_record_ids]
+    records = parsing.specific_record_ids
+    remote += [asking.files_of_record(name, parsing, refresh=refresh) for name in records]
     for listed in remote:
         files += listed.files
     files += local.list_files(
@@ -166,39 +164,6 @@ def _list(parsing: Parsing, paths: RunDirectory, *, refresh: bool) -> FileList:
         listed_at=min((listed.listed_at for listed in remote if listed.listed_at), default=None),
         datasets=tuple(dataset for listed in remote for dataset in listed.datasets),
         files=tuple(files),
-    )
-
-
-def _release(release: str, parsing: Parsing, *, refresh: bool) -> FileList:
-    request = {
-        "name": release,
-        "catalog": atlas.api(),
-        "layout": layout_of_release(release),
-        "parse_mc": parsing.parse_mc,
-        "datasets": sorted(parsing.datasets),
-        "skim": parsing.skim,
-        "format": _FORMAT,
-    }
-    return cache.kept(
-        request,
-        lambda: atlas.list_release(release, parsing, Limits.of(parsing)),
-        max_age_days=0.0 if refresh else parsing.metadata_max_age_days,
-        seconds=parsing.fetching_metadata_timeout,
-    )
-
-
-def _record(record_id: str, parsing: Parsing, *, refresh: bool) -> FileList:
-    seconds = parsing.fetching_metadata_timeout
-    return cache.kept(
-        {
-            "name": f"record {record_id}",
-            "catalog": portal(),
-            "layout": parsing.layout_by_record.get(record_id),
-            "format": _FORMAT,
-        },
-        lambda: cern.list_record(record_id, seconds, Limits.of(parsing), parsing.layout_by_record),
-        max_age_days=0.0 if refresh else parsing.metadata_max_age_days,
-        seconds=seconds,
     )
 
 
@@ -226,20 +191,3 @@ def _refuse_twice(files: Sequence[InputFile]) -> None:
                 " so its events would count twice; leave out one of them"
             )
             raise CatalogError(msg)
-
-
-def _refuse_mixture(files: Sequence[InputFile]) -> None:
-    origins: dict[tuple[str, float | None], str] = {}
-    for file in files:
-        layout = load_layout(file.layout)
-        origins.setdefault((layout.experiment, layout.collision_energy_tev), file.layout)
-    if len(origins) > 1:
-        found = " and ".join(
-            f"{layout} ({experiment}{f', {energy} TeV' if energy else ''})"
-            for (experiment, energy), layout in origins.items()
-        )
-        msg = (
-            f"parsing_task_config: expected inputs of one experiment and collision energy, found "
-            f"{found}; run them apart, or set combine_releases: true to add them up"
-        )
-        raise ConfigError(msg)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TextIO
 
+from services.closing import short
 from services.terminal import is_terminal
 
 log = logging.getLogger(__name__)
@@ -90,12 +91,12 @@ class Progress:
         parts = []
         for unit, total in self._totals.items():
             done = self._done(unit)
-            of = f" of {_short(total)}" if total else ""
+            of = f" of {short(total)}" if total else ""
             if done or of:
-                parts.append(f"{_short(done)}{of} {unit}")
+                parts.append(f"{short(done)}{of} {unit}")
         main = next(iter(self._totals), "")
         if elapsed > 0 and self._done(main):
-            parts.append(f"{_short(self._done(main) / elapsed)} {main}/s")
+            parts.append(f"{short(self._done(main) / elapsed)} {main}/s")
         if self._base and 0 < self._fraction < 1:
             left = elapsed * (1 / self._fraction - 1)
             parts.append(f"{tqdm.format_interval(left)} left")
@@ -130,14 +131,6 @@ class Progress:
 def _total(planned: Mapping[str, Planned], unit: str) -> int | None:
     known = [of_key.get(unit) for of_key in planned.values()]
     return None if None in known else sum(n for n in known if n is not None)
-
-
-def _short(number: float) -> str:
-    """Return a number as people read it in passing: `950`, `12.3k`, `4.56M`."""
-    for suffix, unit in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= unit:
-            return f"{number / unit:.3g}{suffix}"
-    return f"{number:.0f}" if number >= 1 or not number else f"{number:.2g}"
 
 
 def _bar(stream: TextIO, total: int | None) -> Any:

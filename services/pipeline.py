@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from schemas.config import Config, load
+from schemas.config import Config, changes, load
 from schemas.errors import BarrierError, ConfigError, DataError
 from schemas.inputs import Slice
 from schemas.reports import SliceReport
@@ -26,11 +26,12 @@ from services import (
     plots,
     post_processing,
     report,
+    run_directory,
 )
 from services.closing import describe_counts
-from services.progress import Progress, progress_of_merge, progress_of_slices
+from services.progress import Progress, Prospect, progress_of_merge, progress_of_slices
 from services.redo import take_away_reports
-from services.run_directory import RunDirectory
+from services.run_directory import RunDirectory, slice_report
 from services.storage import reports
 from services.storage.atomic import remove_leftovers
 from services.storage.locks import is_held, only_writer
@@ -320,6 +321,50 @@ def draw_run(config: Config, paths: RunDirectory, part: Slice) -> tuple[Path, ..
     tasks = load(paths.config_file).tasks
     progress_of_run = progress(config.model_copy(update={"tasks": tasks}), paths)
     return (*drawn, report.run(config, paths, part, progress_of_run))
+
+
+def outlook(of_run: Config, config: Config, root: Path) -> Iterator[str]:
+    """Yield, stage by stage, what a run at `root` would do or keep; nothing is written.
+
+    Raises:
+        ConfigError: `root` holds no run, or one of other inputs.
+        DataError: the run's files are damaged.
+    """
+    if not run_directory.check_run(of_run, root):
+        yield f"a new run is made in {root}"
+        yield from (f"{stage.name}: runs" for stage in _enabled_stages(config))
+        return
+    yield f"the run in {root} is continued"
+    config = _without_waiting(config)
+    paths = run_directory.layout(root.absolute(), config)
+    before = load(paths.config_file)
+    enabled = _enabled_stages(config)
+    after = ""
+    for stage in STAGES:
+        if stage not in enabled:
+            yield f"{stage.name}: is skipped"
+            continue
+        prospect = _prospect(stage, config, paths, changes(before, config, stage.name), after)
+        after = after if prospect.is_kept else stage.name
+        yield str(prospect)
+
+
+def _prospect(
+    stage: Stage, config: Config, paths: RunDirectory, changed: tuple[str, ...], after: str
+) -> Prospect:
+    total = total_of(config)
+    if not stage.output:
+        missing = () if paths.file_list.exists() else (1,)
+        return Prospect(stage.name, 1, missing, missing)
+    folder = stage.folder(paths)
+    unfinished = stage.unfinished(config, paths)
+    absent = barriers.absent_slices(folder, total)
+    lost = [
+        reports.read(slice_report(folder, Slice(index, total)), SliceReport).failures
+        for index in range(1, total + 1)
+        if index not in absent
+    ]
+    return Prospect(stage.name, total, absent, unfinished, changed, len(sum(lost, ())), after)
 
 
 def slices_to_submit(config: Config, paths: RunDirectory, tasks: Collection[str]) -> list[int]:

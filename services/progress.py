@@ -8,7 +8,7 @@ from pathlib import Path
 
 from schemas.inputs import Slice
 from schemas.state import RunState, StageStatus, State
-from services.closing import aligned
+from services.closing import aligned, counted
 from services.run_directory import RunDirectory
 from services.storage import reports
 from services.storage.locks import is_held
@@ -57,6 +57,50 @@ def progress_of_slices(
         else:
             waiting.append(index)
     return Progress(stages[-1], total, tuple(running), tuple(failed), tuple(waiting))
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a run that is continued would do in a stage, and why."""
+
+    stage: str
+    total: int
+    """Into how many slices it is cut."""
+    absent: tuple[int, ...]
+    unfinished: tuple[int, ...]
+    """These are absent or out of date."""
+    changed: tuple[str, ...] = ()
+    """Keys of the configuration that it depends on, with their values then and now."""
+    n_failed: int = 0
+    """Files that were not read whole."""
+    after: str = ""
+    """The stage before it, if that is made again."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether nothing of it is made again."""
+        return not self.unfinished and not self.n_failed
+
+    def __str__(self) -> str:
+        """Return for example `parsing: is done, and kept`."""
+        return f"{self.stage}: {self._words}"
+
+    @property
+    def _words(self) -> str:
+        missing = f"{', '.join(map(str, self.absent))} of {self.total}"
+        cases = (
+            (self.is_kept, "is done, and kept"),
+            (len(self.absent) == self.total, "runs"),
+            (bool(self.changed), f"is done again: {'; '.join(self.changed)}"),
+            (bool(self.after), f"is done again where {self.after} makes something else"),
+            (
+                not self.unfinished,
+                f"is done; {counted(self.n_failed, 'files')} that failed are tried again",
+            ),
+            (self.absent == self.unfinished, f"slices that are missing run: {missing}"),
+        )
+        otherwise = "is done again: it was made of other input or by another configuration"
+        return next((words for holds, words in cases if holds), otherwise)
 
 
 def progress_of_merge(paths: RunDirectory, *, is_complete: bool) -> Progress:

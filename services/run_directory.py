@@ -210,6 +210,20 @@ def open_run(config: Config, chosen: Path | None, now: datetime) -> RunDirectory
     return paths
 
 
+def check_run(config: Config, root: Path) -> bool:
+    """Return whether there is a run at `root` that could be continued; nothing is written.
+
+    Raises:
+        ConfigError: it holds something else, or a run of other inputs.
+    """
+    if not is_run(root):
+        if root.exists():
+            _refuse_foreign(root)
+        return False
+    _refuse_other_inputs(root / "config.yaml", config)
+    return True
+
+
 def _write_once(path: Path, text: str) -> bool:
     """Write a file that does not exist yet, whole; return whether this process was the one."""
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
@@ -245,13 +259,24 @@ def _refuse_other_inputs(path: Path, config: Config) -> None:
 def _make_chosen(root: Path) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
-        is_foreign = any(root.iterdir()) and not is_run(root)
+        _refuse_foreign(root)
     except FileExistsError:
-        msg = f"{root}: expected a directory, found a file; name another with --run-dir"
-        raise ConfigError(msg) from None
+        raise ConfigError(_no_folder(root)) from None
     except OSError as error:
         msg = f"{root}: the run directory cannot be made ({error.strerror}); name another one"
         raise StorageError(msg) from error
+    return root
+
+
+def _no_folder(root: Path) -> str:
+    return f"{root}: expected a directory, found a file; name another with --run-dir"
+
+
+def _refuse_foreign(root: Path) -> None:
+    """Raise ConfigError if there is something at `root`, but no run."""
+    if not root.is_dir():
+        raise ConfigError(_no_folder(root))
+    is_foreign = any(root.iterdir()) and not is_run(root)
     # Another job may be making the run at this moment.
     if is_foreign and not (root / "logs").is_dir():
         msg = (
@@ -259,7 +284,6 @@ def _make_chosen(root: Path) -> Path:
             "another with --run-dir"
         )
         raise ConfigError(msg)
-    return root
 
 
 def newest_unfinished(config: Config) -> Path:

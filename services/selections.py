@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from schemas.config import OVERLAP_PRESETS, KinematicCut, OverlapRule, Parsing
@@ -137,6 +138,27 @@ def _named_fields(
     return fields, frozenset(isolated)
 
 
+def _in_words(cut: KinematicCut) -> Iterator[str]:
+    """Yield the conditions that objects must meet; fields are in the file's own unit."""
+    for sign, limit, unit in (
+        ("pt >=", cut.pt_min, " GeV"),
+        ("pt <=", cut.pt_max, " GeV"),
+        ("|eta| <=", cut.eta_max, ""),
+        ("relative isolation <=", cut.rel_isolation_max, ""),
+    ):
+        if limit is not None:
+            yield f"{sign} {limit:g}{unit}"
+    if cut.eta_exclude is not None:
+        yield "|eta| outside {:g}-{:g}".format(*cut.eta_exclude)
+    if cut.require:
+        yield f"all of {', '.join(cut.require)}"
+    if cut.require_any:
+        yield f"any of {', '.join(cut.require_any)}"
+    yield from (f"{field} >= {limit:g}" for field, limit in cut.field_min.items())
+    yield from (f"{field} <= {limit:g}" for field, limit in cut.field_max.items())
+    yield from (f"bits {mask} of {field}" for field, mask in cut.bits.items())
+
+
 def describe(source: str, what: SourceSelection) -> list[str]:
     """Return the selection of a source as lines for people, overlap removal first."""
     parsing, selection = what.parsing, what.selection
@@ -154,8 +176,7 @@ def describe(source: str, what: SourceSelection) -> list[str]:
     for particle in PARTICLES:
         cut = getattr(selection.cuts, particle.key)
         if cut is not None:
-            given = cut.model_dump(exclude_defaults=True)
-            lines.append(f"{particle.key}: {', '.join(f'{k} {v}' for k, v in given.items())}")
+            lines.append(f"{particle.key}: {', '.join(_in_words(cut)) or 'all'}")
     for particle in PARTICLES:
         allowed = getattr(selection.counts, particle.key)
         if allowed is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from main import main
+from schemas.config import load
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -71,3 +72,64 @@ def test_sigterm_ends_the_program_with_its_exit_code(tmp_path: Path) -> None:
     _, errors = running.communicate(timeout=30)
     assert running.returncode == 143
     assert "Traceback" not in errors
+
+
+# Single keys on the command line
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """Return a run of the demo release that --set has made small."""
+    run = tmp_path / "run"
+    arguments = ["--config", str(CHECKOUT / "config.yaml"), "--run-dir", str(run)]
+    settings = [
+        "parsing_task_config.demo_events=400",
+        "mass_calculation_task_config.min_events_per_fs=1",
+    ]
+    sets = [part for setting in settings for part in ("--set", setting)]
+    assert main([*arguments, *sets, "--tasks", "parsing,mass_calculating"]) == 0
+    return run
+
+
+def test_a_run_keeps_what_was_set_and_goes_on_with_it(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = load(made / "config.yaml")
+    assert kept.parsing_task_config.demo_events == 400
+    assert kept.mass_calculation_task_config.min_events_per_fs == 1
+    capsys.readouterr()
+    assert main(["--run-dir", str(made), "--tasks", "parsing,mass_calculating"]) == 0
+    assert "400 events" in capsys.readouterr().out
+
+
+def test_a_key_set_on_a_run_that_is_continued_redoes_what_depends_on_it(
+    made: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.clear()
+    more = ["--set", "mass_calculation_task_config.min_events_per_fs=3"]
+    assert main(["--run-dir", str(made), "--tasks", "parsing,mass_calculating", *more]) == 0
+    assert "parsing: 1 of 1 chunks are done and kept" in caplog.text
+    assert "what it is made of changed" in caplog.text
+    # Of the run it was begun with, the configuration tells.
+    assert load(made / "config.yaml").mass_calculation_task_config.min_events_per_fs == 1
+
+
+def test_a_key_that_fixes_the_cut_into_chunks_cannot_be_set_on_a_run_that_is_continued(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--run-dir", str(made), "--set", "parsing_task_config.demo_events=401"]) == 2
+    assert "demo_events: 400 in the run, 401 now" in capsys.readouterr().err
+
+
+def test_a_run_that_is_interrupted_says_how_it_is_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("services.pipeline.run", interrupt)
+    arguments = ["--config", str(CHECKOUT / "config.yaml"), "--run-dir", str(tmp_path / "run")]
+    assert main(arguments) == 130
+    told = capsys.readouterr().err
+    assert f"continue with `python main.py --run-dir {tmp_path / 'run'}`" in told
+    assert told.endswith("interrupted\n")

@@ -21,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from schemas.config import Parsing
 from schemas.errors import CatalogError
 from schemas.inputs import COLLISIONS, Dataset, FileList, InputFile, Sample
+from schemas.offers import Offer, OfferedDataset
 from schemas.releases import layout_of_release
 from services.storage.addresses import canonical
 from services.storage.background import Task, start
@@ -102,6 +103,26 @@ def list_release(release: str, parsing: Parsing, limits: Limits) -> FileList:
     for row in chosen:
         files += _files_of(release, row, parsing.skim, layout)
     return FileList(datasets=tuple(_describe(release, row) for row in chosen), files=tuple(files))
+
+
+def offer(release: str, parsing: Parsing, limits: Limits) -> Offer:
+    """Return all datasets of a release, whatever the configuration chooses; raises as above."""
+    seconds = parsing.fetching_metadata_timeout
+    with WebClient(limits, threads=3, until=time.monotonic() + seconds) as client:
+        rows = _load(release, client, seconds)
+    return Offer(
+        datasets=tuple(
+            OfferedDataset(
+                key=row.dataset_number,
+                title=row.physics_short or "",
+                sample=row.sample,
+                events=row.nEvents,
+                n_files=len(row.file_list),
+                skims={name: len(row.files(name)) for name in row.choices if name != _UNSKIMMED},
+            )
+            for row in rows
+        )
+    )
 
 
 class _Session:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from schemas.errors import CatalogError, DataError
 from schemas.inputs import InputFile, Sample
 from schemas.releases import load_layout
+from services.storage.patterns import matching_files
 from services.storage.peeking import has_branch
 
 log = logging.getLogger(__name__)
@@ -45,9 +45,7 @@ def list_files(
 
 
 def _matches(pattern: str) -> list[Path]:
-    # A path that exists is meant as it stands, even if it holds [ or *.
-    names = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - pathlib has no absolute globs
-    paths = [Path(name).resolve() for name in names if not Path(name).is_dir()]
+    paths = matching_files(pattern)
     if not paths:
         msg = (
             f"{pattern}: expected a file, or a pattern that matches some, found none; correct "

@@ -127,4 +127,4 @@ def test_a_selection_is_told_with_overlap_removal_first() -> None:
     lines = describe("demo", of("cms-nanoaod", overlap_removal="default", kinematic_cuts=cuts))
     assert lines[0].startswith("demo: overlap removal (cms): photons near electrons, muons (0.4);")
     assert "`overlap_removal: none` turns it off" in lines[0]
-    assert "demo: muons: pt_min 25.0, require ('mediumId',)" in lines
+    assert "demo: muons: pt >= 25 GeV, all of mediumId" in lines

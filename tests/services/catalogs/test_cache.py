@@ -30,7 +30,7 @@ def ask(name: str) -> Callable[[], FileList]:
 
 def get(name: str, request: dict[str, Any] = REQUEST, *, max_age_days: float = 30.0) -> str:
     """Return the name of the file that is listed, when `name` is what the catalog says now."""
-    listed = kept(request, ask(name), max_age_days=max_age_days, seconds=1.0)
+    listed = kept(request, FileList, ask(name), max_age_days=max_age_days, seconds=1.0)
     return listed.files[0].url.removeprefix("root://x//").removesuffix(".root")
 
 
@@ -102,7 +102,7 @@ def test_nothing_is_kept_of_a_failure(user_cache: Path) -> None:
         raise CatalogError(msg)
 
     with pytest.raises(CatalogError):
-        kept(REQUEST, fail, max_age_days=30, seconds=1.0)
+        kept(REQUEST, FileList, fail, max_age_days=30, seconds=1.0)
     assert [path.name for path in user_cache.rglob("*") if path.is_file()] == []
     assert get("new") == "new"
 
@@ -123,7 +123,7 @@ def fetch_slowly(folder: str, results: Any) -> None:
         time.sleep(0.3)
         return made()
 
-    results.put(len(kept(REQUEST, slowly, max_age_days=30, seconds=10.0).files))
+    results.put(len(kept(REQUEST, FileList, slowly, max_age_days=30, seconds=10.0).files))
 
 
 def test_processes_that_start_together_ask_once(tmp_path: Path) -> None:
