@@ -63,7 +63,7 @@ def drawn(run: Run) -> dict[str, Figure]:
 
 
 def files(run: Run) -> list[str]:
-    return sorted(path.name for path in run[1].plots.glob("*"))
+    return sorted(path.name for path in run[1].plots.glob("*.p*"))
 
 
 def texts(figure: Figure) -> str:
