@@ -84,8 +84,7 @@ class Browser {
     if (!this.shown.length) {
       byId("rows").append(htmlElement("p", "empty", "No channel fits. Clear the search or a filter."));
     }
-    const at = this.shown.indexOf(this.chosen);
-    this.choose(at >= 0 ? at : 0);
+    this.choose(0);
   }
 
   // The list: only the rows in view are in the document.

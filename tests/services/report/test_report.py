@@ -124,16 +124,24 @@ def test_collision_data_are_not_called_generated(tmp_path: Path) -> None:
     assert notes == {"data": "", "mc": "simulation, unweighted"}
 
 
-def test_a_run_names_its_report_at_its_end_and_drawing_it_again_gives_the_same_bytes(
+def test_a_run_writes_its_report_and_drawing_it_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    config = two_muons(tmp_path, MASSES)
+    paths = factory.run_pipeline(config, tmp_path / "run", draws=True)
+    before = paths.report_file.read_bytes()
+    assert pipeline.draw_run(config, paths, ALL)[-1] == paths.report_file
+    assert paths.report_file.read_bytes() == before
+
+
+def test_the_last_lines_of_a_run_name_the_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    paths = factory.run_pipeline(two_muons(tmp_path, MASSES), tmp_path / "run")
-    assert main.main(["--run-dir", str(paths.root)]) == 0
+    config = config_of(tmp_path)
+    paths = write_run(tmp_path / "run", config, entries())
+    main.tell(pipeline.Done(()), config, paths)
+    assert "report:" not in capsys.readouterr().out
+    told(config, paths)
+    main.tell(pipeline.Done(()), config, paths)
     assert f"report: {paths.report_file}" in capsys.readouterr().out.splitlines()
-    before = paths.report_file.read_bytes()
-    assert main.main(["--plots-only", "--run-dir", str(paths.root)]) == 0
-    assert str(paths.report_file) in capsys.readouterr().out.splitlines()
-    assert paths.report_file.read_bytes() == before
 
 
 # Unfinished and merged runs
