@@ -346,6 +346,21 @@ def test_on_a_logarithmic_scale_equal_ratios_are_equal_heights(page: Page) -> No
     assert heights[:4] == [0, 0, 0, 0]
 
 
+def test_a_spectrum_can_be_saved(page: Page, tmp_path: Path) -> None:
+    page.command("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    show(page, "g0g1")
+    page.evaluate("document.querySelector('#values').open = true")
+    page.click("#save")
+    file = tmp_path / "0e_0m_0j_2g_g0g1.csv"
+    deadline = time.monotonic() + 20
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    header, *lines = file.read_text().splitlines()
+    assert header == "low_gev,high_gev,entries,class"
+    assert lines[5:7] == ["50,60,3,turn-on", "60,70,100,main"]
+    assert [int(line.split(",")[2]) for line in lines] == H_CHANNEL[:20].tolist()
+
+
 def test_axes_have_units(page: Page) -> None:
     show(page, "g0g1")
     texts = page.texts("#plot text")
