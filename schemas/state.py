@@ -19,6 +19,8 @@ class State(StrEnum):
     HISTOGRAM_CREATION = "HISTOGRAM_CREATION"
     MERGING = "MERGING"
     """The jobs' histograms are added up."""
+    DRAWING = "DRAWING"
+    """Figures and report are drawn."""
     WAITING = "WAITING"
     """A batch job has done what it can; other jobs have not."""
     COMPLETED = "COMPLETED"

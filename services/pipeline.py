@@ -505,11 +505,9 @@ class _Machine:
             raise
 
     def draw(self, config: Config) -> None:
-        try:
+        # The state file, which the report reads, has the end of the last stage from here on.
+        with self.at(State.DRAWING):
             draw_run(config, self._paths, self._part)
-        except BaseException:
-            self._enter(State.FAILED)
-            raise
 
     def finish(self) -> None:
         self._enter(State.COMPLETED)

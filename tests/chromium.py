@@ -34,10 +34,13 @@ _OPTIONS = (
     "--remote-debugging-pipe",
 )
 # The protocol is spoken on the descriptors 3 and 4.
-_LAUNCH = (
-    "import os, sys; r, w, *c = sys.argv[1:]; "
-    "os.dup2(int(r), 3); os.dup2(int(w), 4); os.execv(c[0], c)"
-)
+_LAUNCH = """
+import os, sys
+to_read, to_write, *command = sys.argv[1:]
+os.dup2(int(to_read), 3)
+os.dup2(int(to_write), 4)
+os.execv(command[0], command)
+"""
 # Key: code, number, text.
 _KEYS = {
     "Tab": ("Tab", 9, ""),
@@ -187,7 +190,7 @@ class Page:
             self.command("Input.dispatchKeyEvent", type="keyUp", **pressed)
 
     def choose(self, selector: str, value: str) -> None:
-        """Choose in a drop-down list, as its own keys and mouse are the system's, not the page's."""
+        """Choose in a drop-down list, which opens outside of the page."""
         self.evaluate(
             f"""(() => {{
                 const list = document.querySelector({json.dumps(selector)});

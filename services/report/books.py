@@ -47,6 +47,8 @@ def of_files(planned: int, parsed: StageStatistics, *, is_complete: bool) -> Bal
         Part("failed", failed, "lost"),
     ]
     if not is_complete:
+        # Of a run that was begun with other files, more may have been read.
+        planned = max(planned, read)
         parts.append(Part("not read yet", planned - read, "open"))
     return Balance("Files", planned, "planned", tuple(parts))
 

@@ -84,8 +84,7 @@ class Browser {
     if (!this.shown.length) {
       byId("rows").append(htmlElement("p", "empty", "No channel fits. Clear the search or a filter."));
     }
-    const at = this.shown.indexOf(this.chosen);
-    this.choose(at >= 0 ? at : 0);
+    this.choose(0);
   }
 
   // The list: only the rows in view are in the document.
@@ -115,7 +114,7 @@ class Browser {
         this.rows.set(position, row);
         byId("rows").append(row);
       }
-      this.rows.get(position).ariaSelected = String(position === this.at);
+      this.rows.get(position).setAttribute("aria-selected", String(position === this.at));
     }
     const current = this.rows.get(this.at);
     if (current) list.setAttribute("aria-activedescendant", current.id);
@@ -136,9 +135,9 @@ class Browser {
       htmlElement("span", "tags", ...tags.map((tag) => htmlElement("span", "", tag))),
     );
     row.id = `channel-${channel.number}`;
-    row.role = "option";
-    row.ariaPosInSet = position + 1;
-    row.ariaSetSize = this.shown.length;
+    row.setAttribute("role", "option");
+    row.setAttribute("aria-posinset", position + 1);
+    row.setAttribute("aria-setsize", this.shown.length);
     row.style.transform = `translateY(${position * this.rowHeight}px)`;
     row.addEventListener("click", () => this.choose(position));
     return row;
@@ -207,7 +206,8 @@ class Browser {
       facts.push(`main part ${inGeV(channel.low)}–${inGeV(end)} GeV`);
     }
     for (const [label, reason] of channel.verdicts ?? []) {
-      const width = channel.verdicts.length > 1 ? ` (${label})` : "";
+      const bins = Number.isNaN(Number(label)) ? "by resolution" : `${Number(label)} GeV`;
+      const width = channel.verdicts.length > 1 ? ` (${bins})` : "";
       facts.push(reason === null ? `accepted for BumpNet${width}` : `not for BumpNet${width}: ${reason}`);
     }
     return facts;
@@ -252,7 +252,7 @@ class Browser {
   }
 
   viewChanged() {
-    byId("log").ariaPressed = String(this.plot.isLog);
+    byId("log").setAttribute("aria-pressed", String(this.plot.isLog));
     byId("rebin").value = String(this.plot.group);
     if (byId("values").open) this.showValues();
   }
@@ -291,7 +291,8 @@ class Browser {
     link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
     link.download = `${channel.state}_${channel.combination}.csv`;
     link.click();
-    URL.revokeObjectURL(link.href);
+    // Not before the browser has taken it.
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }
 
   listen() {

@@ -15,7 +15,8 @@ from schemas.statistics import StageStatistics
 from services.report.books import Balance
 from services.report.channels import pack_json
 from services.report.markup import Markup, element, html, join, table
-from services.report.reading import Browser, Content, Picture, StageLine
+from services.report.reading import Browser, Content, Picture
+from services.report.stages import StageLine
 
 # A page that opens at once, also from a mail. What does not fit is left in its own file.
 MOST_BYTES = 10_000_000
@@ -258,8 +259,8 @@ def _stages(content: Content) -> Markup:
     header = ["stage", "state", "jobs", "chunks", "time", "rate", "memory", "in", "out", "lost"]
     rows = table(header, map(_stage, content.stages), numbers=range(2, 7))
     note = (
-        "Time is the sum over all jobs, memory that of the process that took most. Chunks that "
-        "had been made before are not made again; there is no rate then."
+        "Time is the sum over all jobs, a rate that of one of them, and memory that of the process "
+        "that took most. Chunks that had been made before were kept; there is no rate then."
     )
     return join([rows, element("p", note, class_="quiet")])
 

@@ -66,6 +66,11 @@ def test_a_file_that_nobody_read_is_expected_while_jobs_are_missing() -> None:
     assert line.is_balanced
 
 
+def test_more_files_than_are_planned_now_are_no_fault_while_jobs_are_missing() -> None:
+    line = books.of_files(5, PARSED, is_complete=False)
+    assert (line.total, counts_of(line)["not read yet"]) == (8, 0)
+
+
 def test_events_are_kept_or_rejected_by_a_cut_whatever_their_source() -> None:
     line = books.of_events(PARSED)
     assert line.total == 100
