@@ -195,6 +195,7 @@ def _report(config: Config, task: ChunkTask, arrays: ArrayFolder, seconds: float
         inputs=task.inputs,
         seconds=seconds,
         peak_memory_bytes=peak_memory_bytes(),
+        bytes_in=source.output.size,
         output=arrays.output(source.chunk),
         events_in=source.events_kept,
         events_below_minimum=rare,

@@ -102,6 +102,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
             "turn-on": total.turn_on,
         },
         decided={"channels dropped": len(dropped)},
+        classes=total,
         notes=resonance_notes(processing, plan),
     )
     reports.write(slice_report(paths.processed, part), summary, part)
@@ -196,6 +197,7 @@ def split_chunk(
         source=source.source,
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory_bytes(),
+        bytes_in=source.output.size,
         output=arrays.output(source.chunk),
         channels=len(names),
         masses_in=total.total,

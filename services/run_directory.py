@@ -48,6 +48,10 @@ class RunDirectory:
         """Return the file that has everything that a job logs."""
         return self.logs / f"pipeline{_of_batch(part)}.log"
 
+    def summary_file(self, part: Slice) -> Path:
+        """Return how the newest call of the program went, and what it lost."""
+        return self.logs / f"summary{_of_batch(part)}.json"
+
     def lock_file(self, part: Slice) -> Path:
         """Return the lock that keeps a second process from the same part of the run."""
         return self.logs / f"slice_{part}.lock"
