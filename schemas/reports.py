@@ -129,14 +129,15 @@ def check_cut_flow(where: str, flow: Iterable[CutRow], of: str, start: int, end:
     _must_equal(where, f"{of} kept", left, end)
 
 
-# Chunks name files and folders: from a damaged or foreign report none may lead elsewhere.
+# Names become paths: from a damaged or foreign report none may lead elsewhere.
 ChunkName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
+FileName = Annotated[str, Field(pattern=r"^[^/\\]*[^/\\.][^/\\]*$")]
 
 
 class Output(_Report):
     """A file or folder that a stage made, so that later readers can check it."""
 
-    name: str
+    name: FileName
     size: int
     """Bytes."""
     sha256: str
@@ -227,6 +228,8 @@ class MassReport(ChunkReport):
     events_used: int
     channels: int
     masses: int
+    spectra: Output | None = None
+    """The file of its spectra, which lies beside the arrays."""
 
     def check_channels(self, expected: Counts, found: Counts) -> Self:
         """Return the report itself, if every channel has as many masses as events.
