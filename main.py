@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 USAGE_ERROR = 2
 FAILURE = 1
 INTERRUPTED = 130
-TERMINATED = 143
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 GENERATED_NOTE = (
     "generated, not data: these are the events of the demo release. For real data, change the line "
@@ -323,14 +321,6 @@ def logging_to(path: Path) -> Iterator[None]:
         log_file.close()
 
 
-class _TerminatedError(BaseException):
-    """SIGTERM has come: what a scheduler sends at the end of a job's time."""
-
-
-def _on_sigterm(_signal: int, _frame: object) -> None:
-    raise _TerminatedError
-
-
 def check_for_bumpnet(options: argparse.Namespace) -> int:
     """Print what BumpNet accepts of a file and return the exit code.
 
@@ -379,14 +369,16 @@ def act(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
+    from services.termination import TERMINATED, TerminatedError, ending_on_sigterm
+
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=options.log_level, format="%(levelname)-7s %(message)s", force=True)
-    signal.signal(signal.SIGTERM, _on_sigterm)
     try:
-        refuse_wrong_combinations(options)
-        if options.bumpnet_check:
-            return check_for_bumpnet(options)
-        act(options)
+        with ending_on_sigterm():
+            refuse_wrong_combinations(options)
+            if options.bumpnet_check:
+                return check_for_bumpnet(options)
+            act(options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
@@ -399,7 +391,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except _TerminatedError:
+    except TerminatedError:
         print("terminated", file=sys.stderr)
         return TERMINATED
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from services.storage import reports
 from services.storage.atomic import remove_leftovers
 from services.storage.locks import is_held, only_writer
 from services.summary import Story
+from services.termination import last_act
 from services.workers import Workers, available_cores
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,8 @@ Inputs = Callable[[Config, RunDirectory, Slice], str]
 
 # What concerns the run as a whole is logged and locked as if it were not cut.
 WHOLE = Slice()
+# How long a process that is ended waits for its own last word to be written, in seconds.
+_LAST_ACT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -146,9 +150,12 @@ def run(  # noqa: PLR0913 - each is a choice of its own, made by keyword
         config = _without_waiting(config)
     done: list[SliceReport] = []
     story = _story(config, paths, part, redo)
-    with only_writer(paths.lock_file(part)), _told(story), _Pools(config) as pools:
-        _tidy(paths, part)
-        machine = _Machine(paths, part, enabled, may_wait=part.total > 1 and not waits)
+    with (
+        only_writer(paths.lock_file(part)),
+        _told(story),
+        _Pools(config) as pools,
+        _machine(paths, part, enabled, may_wait=part.total > 1 and not waits) as machine,
+    ):
         _undo(config, paths, part, redo)
         for stage in _enabled_stages(config, refresh_metadata=refresh_metadata):
             try:
@@ -231,9 +238,12 @@ def merge_run(
     total, enabled = total_of(config), config.tasks.enabled()
     merged = None
     story = _story(config, paths, WHOLE, redo)
-    with only_writer(paths.lock_file(WHOLE)), _told(story), _Pools(config) as pools:
-        _tidy(paths, WHOLE)
-        machine = _Machine(paths, WHOLE, enabled)
+    with (
+        only_writer(paths.lock_file(WHOLE)),
+        _told(story),
+        _Pools(config) as pools,
+        _machine(paths, WHOLE, enabled) as machine,
+    ):
         for index in range(1, total + 1) if redo else ():
             with _locked_in_merge(paths, Slice(index, total)):
                 _undo(config, paths, Slice(index, total), redo)
@@ -421,6 +431,17 @@ def _tidy(paths: RunDirectory, part: Slice) -> None:
             log.info("removed %s, which an earlier start had not finished", path)
 
 
+@contextmanager
+def _machine(
+    paths: RunDirectory, part: Slice, enabled: Sequence[str], *, may_wait: bool = False
+) -> Iterator[_Machine]:
+    """Yield the state machine of a slice, whose folders are rid of what was never finished."""
+    _tidy(paths, part)
+    machine = _Machine(paths, part, enabled, may_wait=may_wait)
+    with last_act(machine.cut_off):
+        yield machine
+
+
 def _worker_count(config: Config, stage: Stage) -> int:
     is_parsing = stage.task == "parsing"
     section = config.parsing_task_config if is_parsing else config.mass_calculation_task_config
@@ -436,6 +457,7 @@ class _Machine:
         self._paths = paths
         self._part = part
         self.may_wait = may_wait
+        self._writing = threading.Lock()
         before = _records(paths.state_file(part))
         disabled = StageRecord(status=StageStatus.DISABLED)
         # What an earlier call did, of the stages that this one does not do, is still so.
@@ -509,6 +531,21 @@ class _Machine:
         )
 
     def _enter(self, state: State) -> None:
+        with self._writing:
+            self._write(state)
+
+    def cut_off(self) -> None:
+        """Save the state from another thread, as the last act of a process that is ended."""
+        if self._writing.acquire(timeout=_LAST_ACT_SECONDS):
+            self._stages |= {
+                name: record.model_copy(update={"status": StageStatus.FAILED})
+                for name, record in self._stages.items()
+                if record.status is StageStatus.RUNNING
+            }
+            # The lock is kept: nothing is written after this.
+            self._write(State.FAILED)
+
+    def _write(self, state: State) -> None:
         record = RunState(state=state, stages=self._stages)
         reports.write(self._paths.state_file(self._part), record, self._part)
 
