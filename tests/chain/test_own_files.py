@@ -79,8 +79,10 @@ def copy_of(root: Path, folder: Path) -> Path:
 def harm(path: Path, how: str) -> None:
     content = path.read_bytes()
     if how == "changed":
-        # The last digit, mass, or byte that is not padding.
-        place = content.rindex(b"3") if path.suffix == ".json" else len(content) // 2
+        # The last bit of a mass, of a number of the plan, or of what is compressed or stored.
+        of_plan = content.find(b'"population": ') + len(b'"population": ')
+        places = {".npy": len(content) - 4, ".json": of_plan}
+        place = places.get(path.suffix, len(content) // 2)
         content = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
     else:
         content = content[: -len(content) // 4]
@@ -103,16 +105,11 @@ CASES = {
 
 
 @pytest.mark.parametrize("how", ["changed", "cut off"])
-@pytest.mark.parametrize(("pattern", "maker", "user"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", CASES)
 def test_a_file_that_is_not_what_its_report_says_is_refused(
-    single: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    pattern: str,
-    maker: str,
-    user: str,
-    how: str,
+    single: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str, how: str
 ) -> None:
+    pattern, maker, user = CASES[case]
     root = copy_of(single, tmp_path)
     (victim,) = root.glob(pattern)
     harm(victim, how)
@@ -138,7 +135,10 @@ def test_a_start_makes_again_what_was_harmed(single: Path, tmp_path: Path, patte
 @pytest.mark.parametrize("how", ["changed", "cut off"])
 @pytest.mark.parametrize(
     ("pattern", "user"),
-    [("im_arrays/*chunk2.npz", "post_processing"), ("im_arrays_processed/*chunk2.npz", "hist")],
+    [
+        ("im_arrays/*chunk2.npz", "post_processing"),
+        ("im_arrays_processed/*chunk2.npz", "histogram_creation"),
+    ],
     ids=["masses", "processed"],
 )
 def test_an_archive_of_another_job_is_checked_too(
@@ -152,8 +152,7 @@ def test_an_archive_of_another_job_is_checked_too(
     root = copy_of(merged, tmp_path)
     (victim,) = root.glob(pattern)
     harm(victim, how)
-    redo = "histogram_creation" if user == "hist" else user
-    assert main(["--merge-only", "--run-dir", str(root), "--redo", redo]) == 1
+    assert main(["--merge-only", "--run-dir", str(root), "--redo", user]) == 1
     assert str(victim.parent) in capsys.readouterr().err
 
 
@@ -195,7 +194,7 @@ def test_an_outlier_that_is_not_filled_is_checked_with_its_chunk(
 def test_no_name_in_an_archive_leads_out_of_its_folder(tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(tmp_path / "chunk.npz", "w") as archive:
         archive.writestr(f"{name}.npy", b"")
-    with pytest.raises(DataError, match="found damage .the name"), open_arrays(tmp_path, "chunk"):
+    with pytest.raises(DataError, match=r"found damage \(the name"), open_arrays(tmp_path, "chunk"):
         pass
 
 
@@ -226,8 +225,5 @@ def test_no_name_in_a_report_leads_out_of_its_folder(
     report.write_text(text.replace(f'"{name}"', '"../../../evil"'))
     assert report.read_text() != text
     assert main(["--run-dir", str(root), "--tasks", "post_processing"]) == 1
-    assert (
-        f"{report}: expected a SliceReport, found at {field}.1"
-        in capsys.readouterr().err.replace("outputs.0.name", "outputs.1")
-    )
+    assert f"{report}: expected a SliceReport, found at {field}." in capsys.readouterr().err
     assert not list(tmp_path.rglob("*evil*"))
