@@ -206,21 +206,30 @@ def open_run(config: Config, chosen: Path | None, now: datetime) -> RunDirectory
     kept = config.model_copy(update={"run_metadata": metadata})
     if not _write_once(paths.config_file, to_yaml(kept)):
         _refuse_other_inputs(paths.config_file, kept)
+    # What processes left that were killed while they wrote it: one has succeeded.
+    for aside in root.glob(f"{paths.config_file.name}{_ASIDE}*"):
+        aside.unlink(missing_ok=True)
     return paths
+
+
+_ASIDE = ".tmp-"
 
 
 def _write_once(path: Path, text: str) -> bool:
     """Write a file that does not exist yet, whole; return whether this process was the one."""
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    aside = path.with_name(f"{path.name}{_ASIDE}{uuid.uuid4().hex}")
     with storage_errors(path):
+        if path.exists():
+            return False
         aside.write_text(text, encoding="utf-8")
         try:
             # Of jobs that start together exactly one succeeds.
             os.link(aside, path)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
+            # Another has succeeded, and perhaps removed already what the others were writing.
             return False
         finally:
-            aside.unlink()
+            aside.unlink(missing_ok=True)
     return True
 
 
