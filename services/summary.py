@@ -70,7 +70,7 @@ class Story:
             raise
         except BaseException as error:
             with _told_as_warning("there is no summary of the run"):
-                self._write(Exit.STOPPED, f"stopped by {type(error).__name__}", started)
+                self._write(Exit.STOPPED, str(error) or type(error).__name__, started)
             raise
         ending = Exit.WAITING if self.waiting_for else Exit.COMPLETE
         self._write(ending, self.waiting_for, started, self._failed_files())
