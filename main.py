@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 USAGE_ERROR = 2
 FAILURE = 1
 INTERRUPTED = 130
-TERMINATED = 143
 GENERATED_NOTE = (
     "generated, not data: these are the events of the demo release. For real data, change the line "
     "`release_years: [demo]` in config.yaml, or name files under local_files."
@@ -357,14 +355,6 @@ def refuse_no_run(options: argparse.Namespace) -> None:
         raise ConfigError(msg)
 
 
-class _TerminatedError(BaseException):
-    """SIGTERM has come: what a scheduler sends at the end of a job's time."""
-
-
-def _on_sigterm(_signal: int, _frame: object) -> None:
-    raise _TerminatedError
-
-
 def check_for_bumpnet(options: argparse.Namespace) -> int:
     """Print what BumpNet accepts of a file and return the exit code.
 
@@ -462,12 +452,13 @@ def act(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
+    from services.termination import TERMINATED, TerminatedError, ending_on_sigterm
+
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     from services.terminal import coloured, logging_on_screen
 
-    signal.signal(signal.SIGTERM, _on_sigterm)
     try:
-        with logging_on_screen(options.log_level):
+        with logging_on_screen(options.log_level), ending_on_sigterm():
             return act(options)
     except PipelineError as error:
         print(f"{coloured('error:', 'red', sys.stderr)} {error}", file=sys.stderr)
@@ -478,7 +469,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except _TerminatedError:
+    except TerminatedError:
         print("terminated", file=sys.stderr)
         return TERMINATED
     return 0

@@ -545,7 +545,10 @@ class Parsing(Block):
     max_failed_file_fraction: float = Field(0.0, ge=0, le=1)
     """Largest fraction of files that may fail before the run does."""
     keep_partial_files: bool = False
-    """Keep what was read of a file before it failed, instead of leaving the file out whole."""
+    """Keep what was read of a file before it failed, instead of leaving the file out whole.
+
+    Such a file is counted as partly read and listed, but does not count as failed.
+    """
     show_progress_bar: bool = True
     """Show a progress bar per stage on a terminal."""
     possible_data_tree_names: Items[str] = ()

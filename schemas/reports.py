@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 from itertools import zip_longest
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import DataError
 from schemas.inputs import Sample
@@ -17,6 +18,8 @@ Counts = dict[str, int]
 
 # The step that makes b-jets of jets.
 B_TAG_STEP = "b-tagged"
+# Masses are stored as float32.
+_MASS_BYTES = 4
 
 
 class _Report(BaseModel):
@@ -46,6 +49,43 @@ class FileOutcome(_Report):
     """Events read from it that count."""
     reason: str | None = None
     """Why it failed."""
+
+
+class FileCounts(_Report):
+    """What became of the files that were to be read."""
+
+    planned: int = 0
+    done: int = 0
+    partial: int = 0
+    """Read up to where they failed, as `keep_partial_files` allows."""
+    failed: int = 0
+
+    @classmethod
+    def of(cls, planned: int, outcomes: Iterable[FileOutcome]) -> Self:
+        """Return the counts of these outcomes."""
+        found = Counter(outcome.status for outcome in outcomes)
+        return cls(
+            planned=planned,
+            done=found[FileStatus.DONE],
+            partial=found[FileStatus.PARTIAL],
+            failed=found[FileStatus.FAILED],
+        )
+
+    def __add__(self, other: FileCounts) -> FileCounts:
+        """Add the counts of other chunks or jobs."""
+        return FileCounts(
+            **{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields}
+        )
+
+    def check(self, where: str) -> Self:
+        """Return the counts themselves.
+
+        Raises:
+            DataError: a file is unaccounted for.
+        """
+        accounted = self.done + self.partial + self.failed
+        _must_equal(where, "files planned and accounted for", self.planned, accounted)
+        return self
 
 
 class CutRow(_Report):
@@ -88,6 +128,11 @@ def check_cut_flow(where: str, flow: Iterable[CutRow], of: str, start: int, end:
             _must_equal(where, f"{of} before {row.step}", left, row.before)
             left = row.after
     _must_equal(where, f"{of} kept", left, end)
+
+
+# Names become paths: from a damaged or foreign report none may lead elsewhere.
+ChunkName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
+FileName = Annotated[str, Field(pattern=r"^[^/\\]*[^/\\.][^/\\]*$")]
 
 
 class Distribution(_Report):
@@ -170,7 +215,7 @@ def _added(
 class Output(_Report):
     """A file or folder that a stage made, so that later readers can check it."""
 
-    name: str
+    name: FileName
     size: int
     """Bytes."""
     sha256: str
@@ -179,13 +224,15 @@ class Output(_Report):
 class ChunkReport(_Report):
     """What all reports of one chunk say."""
 
-    chunk: str
+    chunk: ChunkName
     sample: Sample
     source: str
     inputs: str
     """Digest of what it was made of: the configuration that matters, and what was read."""
     seconds: float
     peak_memory_bytes: int
+    bytes_in: int = 0
+    """Size of what was read, where it is known."""
     output: Output
 
     @property
@@ -222,13 +269,14 @@ class ParseReport(ChunkReport):
         """Whether every file was read to its end."""
         return all(file.status is FileStatus.DONE for file in self.files)
 
-    def check(self) -> Self:
-        """Return the report itself.
+    def check(self, files_planned: int) -> Self:
+        """Return the report itself, if all files that were to be read are accounted for.
 
         Raises:
             DataError: the books do not balance.
         """
         where = f"parsing of {self.chunk}"
+        FileCounts.of(files_planned, self.files).check(where)
         from_files = sum(f.events for f in self.files if f.status is not FileStatus.FAILED)
         _must_equal(where, "events read and events of the files", self.events_read, from_files)
         check_cut_flow(where, self.cut_flow, "events", self.events_read, self.events_kept)
@@ -246,6 +294,10 @@ class ParseReport(ChunkReport):
         return self
 
 
+def _masses_in(output: Output) -> int:
+    return output.size // _MASS_BYTES
+
+
 class MassReport(ChunkReport):
     """One chunk after the mass calculation."""
 
@@ -258,6 +310,8 @@ class MassReport(ChunkReport):
     events_used: int
     channels: int
     masses: int
+    spectra: Output | None = None
+    """The file of its spectra, which lies beside the arrays."""
 
     def check_channels(self, expected: Counts, found: Counts) -> Self:
         """Return the report itself, if every channel has as many masses as events.
@@ -271,6 +325,7 @@ class MassReport(ChunkReport):
         for channel in sorted({*expected, *found}):
             what = f"events and masses of {channel}"
             _must_equal(where, what, expected.get(channel, 0), found.get(channel, 0))
+        _must_equal(where, "masses and masses stored", self.masses, _masses_in(self.output))
         return self
 
 
@@ -304,6 +359,15 @@ class ClassCounts(_Report):
         """All classes together."""
         return self.main + self.outliers + self.removed
 
+    def check(self, where: str, masses_in: int) -> Self:
+        """Return the counts themselves.
+
+        Raises:
+            DataError: a mass is in no class, or in two.
+        """
+        _must_equal(where, "masses in and out", masses_in, self.total)
+        return self
+
     def __add__(self, other: ClassCounts) -> ClassCounts:
         """Add class by class."""
         return ClassCounts(
@@ -326,7 +390,9 @@ class PostProcessingReport(ChunkReport):
         """
         where = f"post-processing of {self.chunk}"
         _must_equal(where, "masses made and read", masses_made, self.masses_in)
-        _must_equal(where, "masses in and out", self.masses_in, self.classes.total)
+        self.classes.check(where, self.masses_in)
+        kept = self.classes.main + self.classes.outliers
+        _must_equal(where, "main and outliers, and masses stored", kept, _masses_in(self.output))
         return self
 
 
@@ -359,6 +425,8 @@ class HistogramReport(_Report):
     """Entries filled, per bin width; every width holds every mass once."""
     overflow: int
     """Masses counted but not filled: at or above the end of the grid."""
+    bytes_in: int = 0
+    """Size of what was read: the chunks, and the plan where it was not read before."""
     outputs: tuple[Output, ...]
     """One file, or one per final state."""
 
@@ -382,7 +450,7 @@ class SliceReport(_Report):
     stage: str
     slice_index: int
     slice_total: int
-    chunks: tuple[str, ...]
+    chunks: tuple[ChunkName, ...]
     inputs: str
     """Digest of what the stage was made of, the same for all slices of a run."""
     content: str
@@ -401,6 +469,14 @@ class SliceReport(_Report):
     """What went in and did not come out."""
     decided: Counts = {}
     """What was decided for the whole run: the same in every slice, so never added up."""
+    bytes_in: int = 0
+    """Size of what was read, where it is known."""
+    bytes_out: int = 0
+    """Size of what was made."""
+    outputs: tuple[Output, ...] = ()
+    """Files that hold something of all its chunks together, such as the plan."""
+    files: FileCounts = FileCounts()
+    """After parsing: what became of the input files."""
     failures: tuple[str, ...] = ()
     """After parsing: why files failed, one sentence each."""
     populations: dict[Sample, dict[str, int]] = {}
@@ -409,6 +485,8 @@ class SliceReport(_Report):
     """After parsing: the cut flow per source and sample."""
     distributions: dict[str, Distributions] = {}
     """After parsing: what the objects look like, per source and sample."""
+    classes: ClassCounts = ClassCounts()
+    """After post-processing: the masses of each class."""
     histograms: tuple[HistogramReport, ...] = ()
     """After histogram creation."""
     notes: tuple[str, ...] = ()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from schemas.errors import DataError
 from schemas.inputs import Sample
-from schemas.reports import Counts, CutRow, SliceReport, add_cut_flows
+from schemas.reports import ClassCounts, Counts, CutRow, FileCounts, SliceReport, add_cut_flows
 
 
 def _added(one: Counts, other: Counts) -> Counts:
@@ -33,6 +34,13 @@ class StageStatistics(BaseModel):
     lost: Counts
     decided: Counts
     """Of the whole run, as every job found it."""
+    bytes_in: int = 0
+    """Size of what was read, where it is known."""
+    bytes_out: int = 0
+    files: FileCounts = FileCounts()
+    """Of parsing: what became of the input files."""
+    classes: ClassCounts = ClassCounts()
+    """Of post-processing: the masses of each class."""
     populations: dict[Sample, dict[str, int]]
     cut_flows: dict[str, tuple[CutRow, ...]]
     failures: tuple[str, ...]
@@ -51,11 +59,25 @@ class StageStatistics(BaseModel):
             made=report.made,
             lost=report.lost,
             decided=report.decided,
+            bytes_in=report.bytes_in,
+            bytes_out=report.bytes_out,
+            files=report.files,
+            classes=report.classes,
             populations=report.populations,
             cut_flows=report.cut_flows,
             failures=report.failures,
             notes=report.notes,
         )
+
+    def imbalances(self) -> tuple[str, ...]:
+        """Return, in sentences, what of the files and masses that went in is unaccounted for."""
+        try:
+            self.files.check(self.stage)
+            if self.classes.total:
+                self.classes.check(self.stage, self.taken.get("masses", 0))
+        except DataError as error:
+            return (str(error),)
+        return ()
 
     def __add__(self, other: StageStatistics) -> StageStatistics:
         """Add the numbers of other jobs."""
@@ -72,6 +94,10 @@ class StageStatistics(BaseModel):
             made=_added(self.made, other.made),
             lost=_added(self.lost, other.lost),
             decided=self.decided | other.decided,
+            bytes_in=self.bytes_in + other.bytes_in,
+            bytes_out=self.bytes_out + other.bytes_out,
+            files=self.files + other.files,
+            classes=self.classes + other.classes,
             populations={
                 sample: _added(self.populations.get(sample, {}), other.populations.get(sample, {}))
                 for sample in samples

@@ -50,6 +50,7 @@ def write_batch(
         masses_in=sum(counts.masses for counts in counted),
         entries=made.main.entries(),
         overflow=sum(counts.overflow for counts in counted),
+        bytes_in=sum(output.size for output in made.inputs),
         outputs=(reports.describe(counts_file), reports.describe(root_file)),
     ).check(made.stored)
 

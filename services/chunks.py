@@ -145,5 +145,7 @@ def summed_up(
         "kept": n_kept,
         "seconds": time.monotonic() - started,
         "peak_memory_bytes": max((report.peak_memory_bytes for report in made), default=0),
+        "bytes_in": sum(report.bytes_in for report in made),
+        "bytes_out": sum(report.output.size for report in made),
         "samples": tuple(dict.fromkeys(report.sample for report in made)),
     }

@@ -45,8 +45,11 @@ def sum_spectra(folder: Path, computed: Sequence[SliceReport], grid: Grid) -> di
     """Return the mass spectra of the whole run per sample; `folder` holds those of its slices.
 
     Raises:
-        DataError: a slice's spectra are missing, damaged, or on another grid.
+        DataError: a slice's spectra are missing, damaged, others than it made, or on another grid.
     """
+    for summary in computed:
+        for output in summary.outputs:
+            reports.check(folder / output.name, output)
     summed = {}
     for sample in Sample:
         parts = [

@@ -164,6 +164,7 @@ def write_sample(
         masses_in=sum(counts.masses for counts in counted),
         entries=writer.entries,
         overflow=sum(counts.overflow for counts in counted),
+        bytes_in=sum(output.size for output in made.inputs),
         outputs=tuple(outputs),
     ).check(sum(bins.planned for bins in made.main.bins.values()))
 
@@ -273,6 +274,8 @@ def books(written: Sequence[HistogramReport]) -> dict[str, Any]:
             "overflow": sum(report.overflow for report in written),
             "rejected for BumpNet": sum(len(report.rejected) for report in written),
         },
+        "bytes_in": sum(report.bytes_in for report in written),
+        "bytes_out": sum(output.size for report in written for output in report.outputs),
     }
 
 

@@ -29,7 +29,7 @@ from services.histogram_writing import (
 from services.monitoring import Progress, peak_memory_bytes
 from services.run_directory import RunDirectory, chunk_report, slice_report
 from services.storage import reports
-from services.storage.arrays import Arrays, open_arrays
+from services.storage.arrays import Arrays, checked_arrays
 from services.workers import Workers, tell_progress
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,8 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     processed = barriers.processed_slices(config, paths, part)
     chunks = barriers.dealt_chunks(processed, part)
     plan_file = paths.histograms_input / paths.plan_file.name
+    for output in processed[0].outputs:
+        reports.check(paths.histograms_input / output.name, output)
     plan = reports.read(plan_file, Plan)
     filled: dict[Sample, SampleHistograms] = {}
     for counts in _filled_groups(config, paths, plan_file, chunks, workers):
@@ -128,30 +130,35 @@ def fill_chunks(
         of_sample.stored += source.classes.main
         if not config.histogram_creation_task_config.exclude_outliers:
             of_sample.stored += source.classes.outliers
-        fill_chunk(config, paths, chunk, plan, of_sample)
+        fill_chunk(config, paths, source, plan, of_sample)
         tell_progress(chunks=1)
     return filled
 
 
 def fill_chunk(
-    config: Config, paths: RunDirectory, chunk: str, plan: Plan, filled: SampleHistograms
+    config: Config,
+    paths: RunDirectory,
+    source: PostProcessingReport,
+    plan: Plan,
+    filled: SampleHistograms,
 ) -> None:
     """Add the masses of one chunk.
 
     Raises:
-        DataError: an array is damaged, or masses that are asked for unprocessed are not there.
+        DataError: the arrays are not those of the report, or masses that are asked for
+            unprocessed are not there.
     """
     grid = Grid(plan.bin_width_gev, round(plan.max_mass_gev / plan.bin_width_gev))
     n_bytes = config.parsing_task_config.chunk_yield_threshold_bytes
     endings = ["_main"]
     if not config.histogram_creation_task_config.exclude_outliers:
         endings.append("_outliers")
-    with open_arrays(paths.histograms_input, chunk) as stored:
+    with checked_arrays(paths.histograms_input, source.chunk, source.output) as stored:
         _fill(filled.main, stored, endings, grid, n_bytes)
     if filled.unprocessed.bins:
         # Without its report, a chunk's masses are not whole.
-        reports.read(chunk_report(paths.processing_input, chunk), MassReport)
-        with open_arrays(paths.processing_input, chunk) as stored:
+        masses = reports.read(chunk_report(paths.processing_input, source.chunk), MassReport)
+        with checked_arrays(paths.processing_input, masses.chunk, masses.output) as stored:
             _fill(filled.unprocessed, stored, [""], grid, n_bytes)
 
 

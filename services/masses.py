@@ -13,7 +13,7 @@ from schemas.config import Config, digest
 from schemas.inputs import Sample, Slice
 from schemas.labels import Combination, FinalState
 from schemas.particles import BY_NAME
-from schemas.reports import MassReport, ParseReport, SliceReport
+from schemas.reports import MassReport, Output, ParseReport, SliceReport
 from services import barriers
 from services.calculations.combinatorics import combinations
 from services.calculations.kinematics import channel_masses
@@ -79,15 +79,17 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         MassReport,
         make=partial(compute_chunk, config, paths, part),
         describe=partial(describe_arrays, paths.masses),
+        is_final=partial(_has_spectra, paths),
     )
     show = config.parsing_task_config.show_progress_bar
     made, n_kept = make_or_keep(stage, tasks, workers, show=show)
-    _write_sums(config, paths, part, made)
+    sums = _write_sums(config, paths, part, made)
     summary = SliceReport(
         stage="mass_calculating",
         inputs=made_of(config, "mass_calculating", parsed),
         content=digest_of([report.content for report in made]),
         **summed_up(part, made, n_kept, started),
+        outputs=tuple(sums),
         taken={"events": sum(report.events_in for report in made)},
         made={"masses": sum(report.masses for report in made)},
         lost={
@@ -153,14 +155,11 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
     spectra = SpectrumSum()
     present = project_populations(source.populations, masses.final_state_objects)
     n_masses = sum(present[state] * len(found) for state, found in wanted.items())
+    path = events_file(paths.masses_input, source.chunk)
+    reports.check(path, source.output)
     require_space(paths.masses, n_masses * np.dtype(np.float32).itemsize)
     with storing_arrays(paths.masses, source.chunk, part) as arrays:
-        for objects in read_parsed(
-            events_file(paths.masses_input, source.chunk),
-            masses.objects_to_calculate,
-            only_counted,
-            threshold,
-        ):
+        for objects in read_parsed(path, masses.objects_to_calculate, only_counted, threshold):
             of_states = {letter: objects[letter] for letter in letters}
             for channel, values in channel_masses(of_states, with_combinations):
                 name = str(channel)
@@ -169,14 +168,24 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
                 if arrays.held_bytes >= threshold:
                     arrays.flush()
             tell_progress(events=len(next(iter(objects.values())).offsets) - 1)
-    with appearing(chunk_spectra(paths.masses, source.chunk), part) as temporary:
+    spectra_file = chunk_spectra(paths.masses, source.chunk)
+    with appearing(spectra_file, part) as temporary:
         write_spectra(temporary, spectra.total(), grid)
-    report = _report(config, task, arrays, time.monotonic() - started)
+    described = reports.describe(spectra_file)
+    report = _report(config, task, arrays, described, time.monotonic() - started)
     reports.write(chunk_report(paths.masses, source.chunk), report, part)
     return report
 
 
-def _report(config: Config, task: ChunkTask, arrays: ArrayFolder, seconds: float) -> MassReport:
+def _has_spectra(paths: RunDirectory, report: MassReport) -> bool:
+    """Whether the spectra that belong to a chunk's arrays are there, as they were written."""
+    path = chunk_spectra(paths.masses, report.chunk)
+    return path.exists() and reports.describe(path) == report.spectra
+
+
+def _report(
+    config: Config, task: ChunkTask, arrays: ArrayFolder, spectra: Output, seconds: float
+) -> MassReport:
     source: ParseReport
     wanted: Wanted
     source, wanted = task.source
@@ -198,6 +207,7 @@ def _report(config: Config, task: ChunkTask, arrays: ArrayFolder, seconds: float
         inputs=task.inputs,
         seconds=seconds,
         peak_memory_bytes=peak_memory_bytes(),
+        bytes_in=source.output.size,
         output=arrays.output(source.chunk),
         events_in=source.events_kept,
         events_below_minimum=rare,
@@ -205,12 +215,15 @@ def _report(config: Config, task: ChunkTask, arrays: ArrayFolder, seconds: float
         events_used=source.events_kept - rare - barren,
         channels=len(lengths),
         masses=sum(lengths.values()),
+        spectra=spectra,
     ).check_channels(expected, lengths)
 
 
 def _write_sums(
     config: Config, paths: RunDirectory, part: Slice, made: Sequence[MassReport]
-) -> None:
+) -> list[Output]:
+    """Write the sum of the chunks' spectra per sample, and return what describes the files."""
+    written = []
     grid = Grid.of(config.post_processing_task_config)
     for sample in dict.fromkeys(report.sample for report in made):
         total = add_spectra(
@@ -218,5 +231,8 @@ def _write_sums(
             for report in made
             if report.sample is sample
         )
-        with appearing(summed_spectra(paths.masses, part, sample), part) as temporary:
+        path = summed_spectra(paths.masses, part, sample)
+        with appearing(path, part) as temporary:
             write_spectra(temporary, total, grid)
+        written.append(reports.describe(path))
+    return written

@@ -107,18 +107,28 @@ def _check_or_remove(
 
 def write_statistics(paths: RunDirectory, folders: Mapping[str, Path], part: Slice) -> Statistics:
     """Write and return what a batch job did, by the reports of its stages in their folders."""
-    statistics = _of_slice(folders, part)
+    statistics = of_slice(folders, part)
     reports.write(paths.statistics_file(part), statistics, part)
     return statistics
 
 
-def _of_slice(folders: Mapping[str, Path], part: Slice) -> Statistics:
+def of_slice(folders: Mapping[str, Path], part: Slice) -> Statistics:
+    """Return what a job did, by the reports of its stages in their folders."""
     found = {
         stage: StageStatistics.of(reports.read(slice_report(folder, part), SliceReport))
         for stage, folder in folders.items()
         if slice_report(folder, part).exists()
     }
     return Statistics(total_batch_jobs=part.total, stages=found)
+
+
+def added_up(jobs: Sequence[Statistics]) -> dict[str, StageStatistics]:
+    """Return what all jobs did, by stage."""
+    names = dict.fromkeys(stage for job in jobs for stage in job.stages)
+    return {
+        name: reduce(add, [job.stages[name] for job in jobs if name in job.stages])
+        for name in names
+    }
 
 
 def aggregate_statistics(
@@ -132,12 +142,8 @@ def aggregate_statistics(
     if total > 1:
         of_slices = [write_statistics(paths, folders, part) for part in parts]
     else:
-        of_slices = [_of_slice(folders, part) for part in parts]
-    stages = {}
-    for stage in folders:
-        of_stage = [one.stages[stage] for one in of_slices if stage in one.stages]
-        if of_stage:
-            stages[stage] = reduce(add, of_stage)
+        of_slices = [of_slice(folders, part) for part in parts]
+    stages = added_up(of_slices)
     if merged is not None:
         jobs, whole = stages[merged.stage], StageStatistics.of(merged)
         stages[merged.stage] = whole.model_copy(

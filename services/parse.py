@@ -17,6 +17,7 @@ from schemas.releases import load_layout
 from schemas.reports import (
     CutRow,
     Distributions,
+    FileCounts,
     FileOutcome,
     FileStatus,
     Output,
@@ -98,7 +99,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         inputs=parsing_digest(config, chunks, part),
         content=digest_of([report.content for report in made]),
         **summed_up(part, made, n_kept, started),
-        **_sums(made),
+        **_sums(dealt, made),
     )
     reports.write(slice_report(paths.parsed_data, part), summary, part)
     if part.total == 1:
@@ -240,8 +241,13 @@ def parse_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkTas
         notes=tuple(sorted(tally.notes)),
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory_bytes(),
+        bytes_in=sum(
+            file.size or 0
+            for file, outcome in zip(chunk.files, outcomes, strict=True)
+            if outcome.status is not FileStatus.FAILED
+        ),
         output=reports.describe(path),
-    ).check()
+    ).check(len(chunk.files))
     reports.write(chunk_report(paths.parsed_data, chunk.name), report, part)
     return report
 
@@ -373,11 +379,15 @@ def _read_events(
             tell_progress(events=stop - start)
 
 
-def _sums(made: Sequence[ParseReport]) -> dict[str, Any]:
-    """Return what a slice report says of its chunks, added up."""
+def _sums(dealt: Sequence[Chunk], made: Sequence[ParseReport]) -> dict[str, Any]:
+    """Return what a slice report says of its chunks, added up.
+
+    Raises:
+        DataError: a file is unaccounted for.
+    """
     outcomes = [file for report in made for file in report.files]
-    n_failed = sum(file.status is FileStatus.FAILED for file in outcomes)
-    n_partial = sum(file.status is FileStatus.PARTIAL for file in outcomes)
+    n_planned = sum(len(chunk.files) for chunk in dealt)
+    files = FileCounts.of(n_planned, outcomes).check("parsing")
     read = sum(report.events_read for report in made)
     kept = sum(report.events_kept for report in made)
     by_source: dict[str, list[tuple[CutRow, ...]]] = {}
@@ -387,10 +397,17 @@ def _sums(made: Sequence[ParseReport]) -> dict[str, Any]:
         by_source.setdefault(key, []).append(report.cut_flow)
         distributions[key] = distributions.get(key, Distributions()) + report.distributions
     return {
-        "taken": {"files": len(outcomes), "events": read},
+        "taken": {"files": files.planned, "events": read},
         "made": {"events": kept},
-        "lost": {"files": n_failed, "partial files": n_partial, "events cut": read - kept},
-        "failures": tuple(file.reason for file in outcomes if file.reason),
+        "lost": {
+            "files": files.failed,
+            "partial files": files.partial,
+            "events cut": read - kept,
+        },
+        "files": files,
+        "failures": tuple(
+            file.reason for file in outcomes if file.status is FileStatus.FAILED and file.reason
+        ),
         "populations": {
             sample: add_counts(r.populations for r in made if r.sample is sample)
             for sample in dict.fromkeys(report.sample for report in made)

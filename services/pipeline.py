@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from schemas.config import Config, changes, load
@@ -35,6 +37,8 @@ from services.run_directory import RunDirectory, slice_report
 from services.storage import reports
 from services.storage.atomic import remove_leftovers
 from services.storage.locks import is_held, only_writer
+from services.summary import Story
+from services.termination import last_act
 from services.workers import Workers, available_cores
 
 log = logging.getLogger(__name__)
@@ -47,13 +51,16 @@ Inputs = Callable[[Config, RunDirectory, Slice], str]
 
 # What concerns the run as a whole is logged and locked as if it were not cut.
 WHOLE = Slice()
+# How long a process that is ended waits for its own last word to be written, in seconds.
+_LAST_ACT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Stage:
     """One stage: `task` is what enables it, `state` the machine's state while it runs.
 
-    Slices of it leave their reports in the folder `output` of the run; fetching has no slices.
+    Slices of it leave their reports in the folder `output` of the run, and what they are made from
+    lies in the folder `reads`; fetching has no slices.
     """
 
     name: str
@@ -62,6 +69,7 @@ class Stage:
     run: Run
     output: str = ""
     inputs: Inputs | None = None
+    reads: str = ""
 
     def folder(self, paths: RunDirectory) -> Path:
         """Return where the reports of its slices lie."""
@@ -95,6 +103,7 @@ STAGES = (
         masses.run,
         "masses",
         barriers.inputs_of_masses,
+        "masses_input",
     ),
     Stage(
         "post_processing",
@@ -103,6 +112,7 @@ STAGES = (
         post_processing.run,
         "processed",
         barriers.inputs_of_post_processing,
+        "processing_input",
     ),
     Stage(
         "histogram_creation",
@@ -111,6 +121,7 @@ STAGES = (
         histograms.run,
         "histograms",
         barriers.inputs_of_histograms,
+        "histograms_input",
     ),
 )
 
@@ -150,26 +161,32 @@ def run(  # noqa: PLR0913 - each is a choice of its own, made by keyword
     if not waits:
         config = _without_waiting(config)
     done: list[SliceReport] = []
-    with only_writer(paths.lock_file(part)), _Pools(config) as pools:
-        _tidy(paths, part)
-        machine = _Machine(paths, part, enabled)
+    story = _story(config, paths, part, redo)
+    with (
+        only_writer(paths.lock_file(part)),
+        _told(story),
+        _Pools(config) as pools,
+        _machine(paths, part, enabled, may_wait=part.total > 1 and not waits) as machine,
+    ):
         _undo(config, paths, part, redo)
         for stage in _enabled_stages(config, refresh_metadata=refresh_metadata):
             try:
-                done.append(machine.walk(stage, config, part, pools.of(stage)))
+                report = machine.walk(stage, config, part, pools.of(stage))
             except BarrierError as error:
-                if part.total == 1 or waits:
+                if not machine.may_wait:
                     raise
-                machine.wait(stage)
+                story.waiting_for = str(error)
                 merge.write_statistics(paths, _folders(paths), part)
-                return Done(tuple(done), str(error))
+                return Done(tuple(done), story.waiting_for)
+            done.append(report)
+            story.stages[stage.name] = StageStatistics.of(report)
         if part.total == 1:
             merge.aggregate_statistics(paths, _folders(paths), 1, None)
         else:
             merge.write_statistics(paths, _folders(paths), part)
         if draws and part.total == 1:
             machine.draw(config)
-        machine.finish()
+        machine.finish(story)
     return Done(tuple(done))
 
 
@@ -232,9 +249,13 @@ def merge_run(
     config = _without_waiting(config)
     total, enabled = total_of(config), config.tasks.enabled()
     merged = None
-    with only_writer(paths.lock_file(WHOLE)), _Pools(config) as pools:
-        _tidy(paths, WHOLE)
-        machine = _Machine(paths, WHOLE, enabled)
+    story = _story(config, paths, WHOLE, redo)
+    with (
+        only_writer(paths.lock_file(WHOLE)),
+        _told(story),
+        _Pools(config) as pools,
+        _machine(paths, WHOLE, enabled) as machine,
+    ):
         for index in range(1, total + 1) if redo else ():
             with _locked_in_merge(paths, Slice(index, total)):
                 _undo(config, paths, Slice(index, total), redo)
@@ -249,9 +270,14 @@ def merge_run(
                 )
                 merged = merge.run(config, paths, filled)
             statistics = merge.aggregate_statistics(paths, _folders(paths), total, merged)
+        story.stages = {
+            stage.name: statistics.stages[stage.name]
+            for stage in _enabled_stages(config)
+            if stage.name in statistics.stages
+        }
         if draws:
             machine.draw(config)
-        machine.finish()
+        machine.finish(story)
     return Done(tuple(statistics.stages.values()))
 
 
@@ -279,6 +305,36 @@ def _complete(
             barriers.judge_parsing(
                 barriers.completed_slices(paths.parsed_data, stage.name, Slice(1, total)), config
             )
+
+
+def _story(config: Config, paths: RunDirectory, part: Slice, redo: Collection[str]) -> Story:
+    """Return the beginning of what there is to tell of a slice, or of the whole run."""
+    total = total_of(config)
+    every = [Slice(index, total) for index in range(1, total + 1)]
+    with_output = [stage for stage in STAGES if stage.output]
+    chain = [
+        (stage.name, following.name)
+        for stage, following in pairwise(with_output)
+        if stage.folder(paths) == getattr(paths, following.reads)
+    ]
+    redone = tuple(task for task in config.tasks.enabled() if task in redo)
+    return Story(config, paths, part, [part] if part.total > 1 else every, chain, redone)
+
+
+def _told(story: Story) -> AbstractContextManager[None]:
+    """Write the summary of a run at its end, and at its failure with what the reports hold."""
+    config, paths = _without_waiting(story.config), story.paths
+
+    def on_the_books() -> dict[str, StageStatistics]:
+        numbers = {part.index for part in story.parts}
+        folders = {
+            stage.name: stage.folder(paths)
+            for stage in STAGES
+            if stage.output and numbers.isdisjoint(stage.unfinished(config, paths))
+        }
+        return merge.added_up([merge.of_slice(folders, part) for part in story.parts])
+
+    return story.written_at_its_end(on_the_books)
 
 
 def _locked_in_merge(paths: RunDirectory, part: Slice) -> AbstractContextManager[None]:
@@ -445,6 +501,17 @@ def _tidy(paths: RunDirectory, part: Slice) -> None:
             log.info("removed %s, which an earlier start had not finished", path)
 
 
+@contextmanager
+def _machine(
+    paths: RunDirectory, part: Slice, enabled: Sequence[str], *, may_wait: bool = False
+) -> Iterator[_Machine]:
+    """Yield the state machine of a slice, whose folders are rid of what was never finished."""
+    _tidy(paths, part)
+    machine = _Machine(paths, part, enabled, may_wait=may_wait)
+    with last_act(machine.cut_off):
+        yield machine
+
+
 def _worker_count(config: Config, stage: Stage) -> int:
     is_parsing = stage.task == "parsing"
     section = config.parsing_task_config if is_parsing else config.mass_calculation_task_config
@@ -454,9 +521,13 @@ def _worker_count(config: Config, stage: Stage) -> int:
 class _Machine:
     """Keeps the state file in step with the work."""
 
-    def __init__(self, paths: RunDirectory, part: Slice, enabled: Sequence[str]) -> None:
+    def __init__(
+        self, paths: RunDirectory, part: Slice, enabled: Sequence[str], *, may_wait: bool = False
+    ) -> None:
         self._paths = paths
         self._part = part
+        self.may_wait = may_wait
+        self._writing = threading.Lock()
         before = _records(paths.state_file(part))
         disabled = StageRecord(status=StageStatus.DISABLED)
         # What an earlier call did, of the stages that this one does not do, is still so.
@@ -475,9 +546,13 @@ class _Machine:
         log.info("%s starts", stage.name)
         try:
             report = stage.run(config, self._paths, part, workers)
-        except BaseException:
-            self._end(stage, StageStatus.FAILED, started)
-            self._enter(State.FAILED)
+        except BaseException as error:
+            if self.may_wait and isinstance(error, BarrierError):
+                self._stages[stage.name] = StageRecord(status=StageStatus.PENDING)
+                self._enter(State.WAITING)
+            else:
+                self._end(stage, StageStatus.FAILED, started)
+                self._enter(State.FAILED)
             raise
         self._end(stage, StageStatus.DONE, started)
         for note in report.notes:
@@ -498,6 +573,11 @@ class _Machine:
     @contextmanager
     def at(self, state: State) -> Iterator[None]:
         self._enter(state)
+        with self._failing():
+            yield
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
         try:
             yield
         except BaseException:
@@ -509,12 +589,10 @@ class _Machine:
         with self.at(State.DRAWING):
             draw_run(config, self._paths, self._part)
 
-    def finish(self) -> None:
+    def finish(self, story: Story) -> None:
+        with self._failing():
+            story.audit()
         self._enter(State.COMPLETED)
-
-    def wait(self, stage: Stage) -> None:
-        self._stages[stage.name] = StageRecord(status=StageStatus.PENDING)
-        self._enter(State.WAITING)
 
     def _end(self, stage: Stage, status: StageStatus, started: datetime) -> None:
         ended = datetime.now(UTC)
@@ -524,6 +602,21 @@ class _Machine:
         )
 
     def _enter(self, state: State) -> None:
+        with self._writing:
+            self._write(state)
+
+    def cut_off(self) -> None:
+        """Save the state from another thread, as the last act of a process that is ended."""
+        if self._writing.acquire(timeout=_LAST_ACT_SECONDS):
+            self._stages |= {
+                name: record.model_copy(update={"status": StageStatus.FAILED})
+                for name, record in self._stages.items()
+                if record.status is StageStatus.RUNNING
+            }
+            # The lock is kept: nothing is written after this.
+            self._write(State.FAILED)
+
+    def _write(self, state: State) -> None:
         record = RunState(state=state, stages=self._stages)
         reports.write(self._paths.state_file(self._part), record, self._part)
 

@@ -41,6 +41,7 @@ from services.run_directory import (
 from services.storage import reports
 from services.storage.arrays import (
     ArrayFolder,
+    checked_arrays,
     describe_arrays,
     open_arrays,
     read_spectra,
@@ -71,8 +72,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     tasks = []
     for chunk in barriers.dealt_chunks(computed, part):
         source = reports.read(chunk_report(paths.processing_input, chunk), MassReport)
-        with open_arrays(paths.processing_input, chunk) as stored:
-            of_chunk = {name: cuts[source.sample][name] for name in stored.names}
+        of_chunk = _cuts_of(paths, source, cuts[source.sample])
         inputs = digest_of(settings, source.content, [[n, astuple(c)] for n, c in of_chunk.items()])
         threshold = config.parsing_task_config.chunk_yield_threshold_bytes
         planned = {"masses": source.masses, "chunks": 1}
@@ -87,14 +87,14 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     show = config.parsing_task_config.show_progress_bar
     made, n_kept = make_or_keep(stage, tasks, workers, show=show)
     total = sum((report.classes for report in made), ClassCounts())
+    described = reports.describe(paths.plan_file)
     dropped = [p for channels in plan.channels.values() for p in channels.values() if p.dropped]
     summary = SliceReport(
         stage="post_processing",
         inputs=made_of(config, "post_processing", computed),
-        content=digest_of(
-            reports.describe(paths.plan_file).sha256, [report.content for report in made]
-        ),
+        content=digest_of(described.sha256, [report.content for report in made]),
         **summed_up(part, made, n_kept, started),
+        outputs=(described,),
         taken={"masses": sum(report.masses_in for report in made)},
         made={"main": total.main, "outliers": total.outliers},
         lost={
@@ -103,10 +103,25 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
             "turn-on": total.turn_on,
         },
         decided={"channels dropped": len(dropped)},
+        classes=total,
         notes=resonance_notes(processing, plan),
     )
     reports.write(slice_report(paths.processed, part), summary, part)
     return summary
+
+
+def _cuts_of(paths: RunDirectory, source: MassReport, cuts: Mapping[str, Cuts]) -> dict[str, Cuts]:
+    """Return the cuts of the channels that a chunk has."""
+    with open_arrays(paths.processing_input, source.chunk) as stored:
+        names = stored.names
+    stray = [name for name in names if name not in cuts]
+    if stray:
+        msg = (
+            f"{paths.processing_input}: expected of {source.chunk} arrays of channels that the "
+            f"run's spectra have, found {stray[0]}; make the masses again, with --redo"
+        )
+        raise DataError(msg)
+    return {name: cuts[name] for name in names}
 
 
 _TABLE_HEADER = (
@@ -166,12 +181,15 @@ def split_chunk(
     source, cuts = task.source
     grid = Grid.of(config.post_processing_task_config)
     threshold = task.threshold_bytes
-    counted = read_spectra(chunk_spectra(paths.processing_input, source.chunk), grid)
+    spectra_file = chunk_spectra(paths.processing_input, source.chunk)
+    if source.spectra:
+        reports.check(spectra_file, source.spectra)
+    counted = read_spectra(spectra_file, grid)
     total = ClassCounts()
     require_space(paths.processed, source.output.size)
     with (
-        open_arrays(paths.processing_input, source.chunk) as stored,
         storing_arrays(paths.processed, source.chunk, part) as arrays,
+        checked_arrays(paths.processing_input, source.chunk, source.output) as stored,
     ):
         names = stored.names
         if names != counted.channels:
@@ -198,6 +216,7 @@ def split_chunk(
         source=source.source,
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory_bytes(),
+        bytes_in=source.output.size,
         output=arrays.output(source.chunk),
         channels=len(names),
         masses_in=total.total,

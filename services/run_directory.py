@@ -48,6 +48,10 @@ class RunDirectory:
         """Return the file that has everything that a job logs."""
         return self.logs / f"pipeline{_of_batch(part)}.log"
 
+    def summary_file(self, part: Slice) -> Path:
+        """Return how the newest call of the program went, and what it lost."""
+        return self.logs / f"summary{_of_batch(part)}.json"
+
     def lock_file(self, part: Slice) -> Path:
         """Return the lock that keeps a second process from the same part of the run."""
         return self.logs / f"slice_{part}.lock"
@@ -207,7 +211,13 @@ def open_run(config: Config, chosen: Path | None, now: datetime) -> RunDirectory
     kept = config.model_copy(update={"run_metadata": metadata})
     if not _write_once(paths.config_file, to_yaml(kept)):
         _refuse_other_inputs(paths.config_file, kept)
+    # What processes left that were killed while they wrote it: one has succeeded.
+    for aside in root.glob(f"{paths.config_file.name}{_ASIDE}*"):
+        aside.unlink(missing_ok=True)
     return paths
+
+
+_ASIDE = ".tmp-"
 
 
 def check_run(config: Config, root: Path) -> bool:
@@ -226,16 +236,19 @@ def check_run(config: Config, root: Path) -> bool:
 
 def _write_once(path: Path, text: str) -> bool:
     """Write a file that does not exist yet, whole; return whether this process was the one."""
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    aside = path.with_name(f"{path.name}{_ASIDE}{uuid.uuid4().hex}")
     with storage_errors(path):
+        if path.exists():
+            return False
         aside.write_text(text, encoding="utf-8")
         try:
             # Of jobs that start together exactly one succeeds.
             os.link(aside, path)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
+            # Another has succeeded, and perhaps removed already what the others were writing.
             return False
         finally:
-            aside.unlink()
+            aside.unlink(missing_ok=True)
     return True
 
 

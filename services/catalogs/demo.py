@@ -135,6 +135,8 @@ def write_demo_files(folder: Path, n_events: int) -> tuple[Path, ...]:
     appears whole or not at all.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for left_by_a_kill in folder.glob(".demo_*.root.*.part"):
+        left_by_a_kill.unlink(missing_ok=True)
     ends = np.arange(N_FILES + 1) * n_events // N_FILES
     paths = tuple(folder / f"demo_{number}.root" for number in range(1, N_FILES + 1))
     for i, (first, last) in enumerate(pairwise(ends.tolist())):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import struct
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,20 @@ _SMALLEST_BLOCK = 1024
 
 
 _BLOCK_BYTES = 1 << 24
+# Names of arrays become paths, so those that are read from files must look like ours.
+_NAME = re.compile(r"[A-Za-z0-9_]+/[A-Za-z0-9_]+")
+
+
+def _harmless(name: str) -> str:
+    """Return the name of an array as it is.
+
+    Raises:
+        ValueError: it is not `{final_state}/{combination}`.
+    """
+    if not _NAME.fullmatch(name):
+        msg = f"the name {name!r}"
+        raise ValueError(msg)
+    return name
 
 
 class ArrayFolder:
@@ -200,17 +215,8 @@ def describe_arrays(folder: Path, chunk: str) -> Output:
         DataError: an array is damaged, or there are none.
         StorageError: an array cannot be read.
     """
-    lengths: dict[str, int] = {}
-    contents: dict[str, str] = {}
     with open_arrays(folder, chunk) as arrays:
-        for array in arrays.names:
-            digest = hashlib.sha256()
-            lengths[array] = 0
-            for masses in arrays.read(array, _BLOCK_BYTES):
-                digest.update(masses.data)
-                lengths[array] += len(masses)
-            contents[array] = digest.hexdigest()
-    return _describe(chunk, lengths, contents)
+        return _Described(arrays).output(chunk)
 
 
 class Arrays(Protocol):
@@ -246,6 +252,66 @@ def open_arrays(folder: Path, chunk: str) -> Iterator[Arrays]:
         file = path.open("rb")
     with file:
         yield _ArraysInFile(path, file)
+
+
+@contextmanager
+def checked_arrays(folder: Path, chunk: str, described: Output) -> Iterator[Arrays]:
+    """Yield what reads a chunk's arrays, and make sure that they are what their report describes.
+
+    That is known at the end, since nothing is read twice for it: put what is made of the arrays
+    aside until then. If the body fails, this is made sure of first.
+
+    Raises:
+        DataError: they are others, damaged, or there are none.
+        StorageError: they cannot be read.
+    """
+    with open_arrays(folder, chunk) as arrays:
+        read = _Described(arrays)
+        try:
+            yield read
+        except DataError:
+            _refuse_others(folder, read.output(chunk), described)
+            raise
+        _refuse_others(folder, read.output(chunk), described)
+
+
+def _refuse_others(folder: Path, found: Output, described: Output) -> None:
+    if found != described:
+        msg = (
+            f"{folder}: expected of {described.name} the arrays that its report describes "
+            f"({described.size:,} bytes of masses, SHA-256 {described.sha256[:16]}), found others "
+            f"({found.size:,} bytes, {found.sha256[:16]}); make them again, with --redo"
+        )
+        raise DataError(msg)
+
+
+class _Described:
+    """Reads arrays, and describes what it has read."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        self._arrays = arrays
+        self._lengths: dict[str, int] = {}
+        self._contents: dict[str, str] = {}
+        self.names = arrays.names
+
+    def read(self, name: str, n_bytes: int) -> Iterator[Array]:
+        digest = hashlib.sha256()
+        length = 0
+        for masses in self._arrays.read(name, n_bytes):
+            digest.update(masses.data)
+            length += len(masses)
+            yield masses
+        self._lengths[name] = length
+        self._contents[name] = digest.hexdigest()
+
+    def output(self, chunk: str) -> Output:
+        """Return the description of all arrays; what has not been read is read."""
+        for name in self.names:
+            if name not in self._lengths:
+                for _ in self.read(name, _BLOCK_BYTES):
+                    pass
+        lengths = {name: self._lengths[name] for name in self.names}
+        return _describe(chunk, lengths, self._contents)
 
 
 class _ArraysInFolder:
@@ -291,7 +357,7 @@ class _ArraysInFile:
             # The list of members is read here, once for all of them.
             self._zip = ZipFile(file)
             self._members = {
-                info.filename.removesuffix(".npy"): info for info in self._zip.infolist()
+                _harmless(info.filename.removesuffix(".npy")): info for info in self._zip.infolist()
             }
         self.names = tuple(sorted(self._members))
 
@@ -422,7 +488,7 @@ def read_spectra(path: Path, grid: Grid) -> Spectra:
                 )
                 raise DataError(msg)
             return Spectra(
-                channels=tuple(name.decode() for name in stored["channels"].tolist()),
+                channels=tuple(_harmless(name.decode()) for name in stored["channels"].tolist()),
                 first=stored["first"],
                 bins=stored["bins"],
                 counts=stored["counts"],

@@ -97,10 +97,10 @@ class Downloads:
 
     def _made(self, file: InputFile, address: str) -> Path:
         path = self.path_of(file)
-        if _is_complete(path, file):
+        if _is_whole(path, file):
             return path
         with locked(path.with_name(path.name + _LOCK), _LONGEST_WAIT):
-            if not _is_complete(path, file):
+            if not _is_whole(path, file):
                 self._download(file, address, path)
         return path
 
@@ -189,12 +189,16 @@ def _files(folder: Path) -> Iterable[tuple[float, int, Path]]:
                 yield status.st_mtime, status.st_size, path
 
 
-def _is_complete(path: Path, file: InputFile) -> bool:
+def _is_whole(path: Path, file: InputFile) -> bool:
+    """Whether a copy is there, and is what the catalog lists: disks damage files too."""
     try:
-        size = path.stat().st_size
+        _verify(path, file, str(path))
     except (FileNotFoundError, NotADirectoryError):
         return False
-    return file.size is None or size == file.size
+    except TransferError as error:
+        log.warning("%s: downloaded again", error)
+        return False
+    return True
 
 
 def check_size(file: InputFile, size: int, address: str) -> None:
@@ -214,16 +218,20 @@ def _verify(part: Path, file: InputFile, address: str) -> None:
         return
     algorithm, _, expected = file.checksum.rpartition(":")
     if algorithm == "adler32":
-        found = _adler32(part)
         # Leading zeros are not always written.
-        if found != int(expected, 16):
-            msg = (
-                f"{address}: expected the checksum {file.checksum}, found {algorithm}:{found:08x}; "
-                "it was damaged on its way, or replaced"
-            )
-            raise TransferError(msg)
+        expected, found = expected.rjust(8, "0"), f"{_adler32(part):08x}"
+    elif algorithm in hashlib.algorithms_guaranteed and not algorithm.startswith("shake"):
+        with part.open("rb") as content:
+            found = hashlib.file_digest(content, algorithm).hexdigest()
     else:
         log.warning("%s: checksums of the kind %s are not verified", address, algorithm)
+        return
+    if found != expected:
+        msg = (
+            f"{address}: expected the checksum {file.checksum}, found {algorithm}:{found}; "
+            "it was damaged on its way, or replaced"
+        )
+        raise TransferError(msg)
 
 
 def _adler32(path: Path) -> int:

@@ -60,3 +60,20 @@ def describe(path: Path) -> Output:
         while block := file.read(_BLOCK):
             digest.update(block)
         return Output(name=path.name, size=file.tell(), sha256=digest.hexdigest())
+
+
+def check(path: Path, described: Output) -> None:
+    """Make sure that a file is the one that a report describes, before it is used.
+
+    Raises:
+        DataError: it is missing, or another.
+        StorageError: it cannot be read.
+    """
+    found = describe(path) if path.exists() else None
+    if found != described:
+        size = f"another ({found.size:,} bytes, {found.sha256[:16]})" if found else "none"
+        msg = (
+            f"{path}: expected the file that its report describes ({described.size:,} bytes, "
+            f"SHA-256 {described.sha256[:16]}), found {size}; make it again, with --redo"
+        )
+        raise DataError(msg)

@@ -20,6 +20,7 @@ from schemas.reports import SliceReport
 from services import run_directory
 from services.run_directory import RunDirectory
 from services.storage import reports
+from tests.chain.completeness import CHUNK_REPORTS, chunk_reports, classify, half_written
 from tests.chain.identity import assert_identical
 from tests.factory import write_nanoaod
 
@@ -48,10 +49,6 @@ def start(config: Path, root: Path, *more: str) -> subprocess.Popen[str]:
 
 def paths_of(root: Path) -> RunDirectory:
     return run_directory.layout(root, load(root / "config.yaml"))
-
-
-def half_written(root: Path) -> list[Path]:
-    return [path for path in root.rglob("*") if ".tmp-" in path.name]
 
 
 DEMO = {
@@ -86,15 +83,27 @@ def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
             os.killpg(running.pid, signal.SIGKILL)
             running.communicate()
             killed += 1
+            classify(root)
+            assert len(in_flight(root)) <= 2
         if killed == 20:
             break
         assert attempt < 199
     for root in sorted(tmp_path.glob("run*")):
+        done = chunk_reports(root)
         last = start(config, root)
         output, _ = last.communicate(timeout=120)
         assert last.returncode == 0, output
         assert half_written(root) == []
+        assert classify(root)["temporary"] == 0
+        # What was whole is kept, so that only what was in flight is read again.
+        assert kept_chunks(root) == list(done.values())
         assert_identical(paths_of(tmp_path / "undisturbed"), paths_of(root))
+
+
+def in_flight(root: Path) -> set[str]:
+    """Return the chunks that were being made when the run was killed."""
+    names = {path.name for folder in CHUNK_REPORTS for path in (root / folder).glob("*.tmp-*")}
+    return {name.partition(".")[0] for name in names if "_chunk" in name}
 
 
 def test_a_second_start_keeps_every_chunk(tmp_path: Path) -> None:

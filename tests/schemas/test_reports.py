@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from schemas.errors import DataError
 from schemas.inputs import Sample
@@ -59,7 +60,7 @@ def parse_report(**changes: Any) -> ParseReport:
 
 
 def test_parsing_that_balances_is_returned() -> None:
-    assert parse_report().check() == parse_report()
+    assert parse_report().check(3) == parse_report()
 
 
 EIGHT = Distribution(bins=(5, 0, 1), below=1, not_a_number=1)
@@ -128,7 +129,7 @@ UNBALANCED_PARSING: dict[str, tuple[dict[str, Any], str]] = {
 )
 def test_parsing_that_does_not_balance_is_refused(changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(DataError, match=f"parsing of parsed_demo_chunk1: .*{complaint}"):
-        parse_report(**changes).check()
+        parse_report(**changes).check(3)
 
 
 @pytest.mark.parametrize(
@@ -158,13 +159,28 @@ def test_only_files_read_to_their_end_are_complete() -> None:
 def test_a_failed_file_takes_its_events_with_it() -> None:
     failed = FileOutcome(url="a", status=FileStatus.FAILED, events=10, reason="cut short")
     with pytest.raises(DataError, match="events of the files: 10 against 0"):
-        parse_report(files=(failed,)).check()
+        parse_report(files=(failed,)).check(1)
+
+
+def test_a_file_that_is_unaccounted_for_is_noticed() -> None:
+    with pytest.raises(DataError, match="files planned and accounted for: 4 against 3"):
+        parse_report().check(4)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/etc/passwd", "..", "a/b", "a\\b", ""])
+def test_no_name_of_a_chunk_leads_out_of_its_folder(name: str) -> None:
+    with pytest.raises(ValidationError, match="chunk"):
+        parse_report(chunk=name)
 
 
 def test_a_cut_flow_is_followed_for_one_kind_only() -> None:
     flow = (row("pt_min", 50, 20, "Muons"), row("number of muons", 10, 3))
     check_cut_flow("here", flow, "Muons", 50, 30)
     check_cut_flow("here", flow, "events", 10, 7)
+
+
+def stored(n_masses: int) -> Output:
+    return OUTPUT.model_copy(update={"size": 4 * n_masses})
 
 
 def mass_report(**changes: int) -> MassReport:
@@ -175,6 +191,7 @@ def mass_report(**changes: int) -> MassReport:
         "events_used": 5,
         "channels": 2,
         "masses": 8,
+        "output": stored(8),
     }
     return MassReport(**{**CHUNK, **balanced, **changes})
 
@@ -209,6 +226,12 @@ def test_a_channel_has_one_mass_per_event(
         mass_report().check_channels(expected, found)
 
 
+def test_a_mass_that_was_computed_but_not_stored_is_noticed() -> None:
+    counts = {"2e_0m/e0e1": 5, "3e_0m/e0e1": 4}
+    with pytest.raises(DataError, match="masses and masses stored: 9 against 8"):
+        mass_report(masses=9).check_channels(counts, counts)
+
+
 CLASSES = ClassCounts(main=5, tail=2, overflow=1, floor=30, veto=20, turn_on=4)
 
 
@@ -232,8 +255,11 @@ def test_a_mass_in_another_class_than_by_its_spectrum_is_noticed() -> None:
         check_classes("here", "2e/e0e1", CLASSES, found)
 
 
-def post_processing_report(masses_in: int) -> PostProcessingReport:
-    return PostProcessingReport(**{**CHUNK, "channels": 1, "masses_in": masses_in}, classes=CLASSES)
+def post_processing_report(masses_in: int, n_stored: int = 8) -> PostProcessingReport:
+    return PostProcessingReport(
+        **{**CHUNK, "channels": 1, "masses_in": masses_in, "output": stored(n_stored)},
+        classes=CLASSES,
+    )
 
 
 def test_post_processing_that_balances_is_returned() -> None:
@@ -248,6 +274,11 @@ def test_a_mass_that_was_not_read_is_noticed() -> None:
 def test_a_mass_without_a_class_is_noticed() -> None:
     with pytest.raises(DataError, match="masses in and out: 63 against 62"):
         post_processing_report(63).check(63)
+
+
+def test_a_mass_that_was_classified_but_not_stored_is_noticed() -> None:
+    with pytest.raises(DataError, match="main and outliers, and masses stored: 8 against 7"):
+        post_processing_report(62, n_stored=7).check(62)
 
 
 def histogram_report(entries: dict[str, int]) -> HistogramReport:
@@ -289,4 +320,4 @@ def test_cut_flows_add_row_by_row() -> None:
 
 def test_large_numbers_are_readable_in_complaints() -> None:
     with pytest.raises(DataError, match="1,234,567 against 10"):
-        parse_report(events_read=1_234_567).check()
+        parse_report(events_read=1_234_567).check(3)

@@ -12,11 +12,11 @@ from schemas.config import Config, digest
 from schemas.errors import ConfigError, DataError
 from schemas.inputs import Sample, Slice
 from schemas.plan import Plan
-from schemas.reports import MassReport, SliceReport
+from schemas.reports import MassReport, PostProcessingReport, SliceReport
 from services import histograms, post_processing
 from services.run_directory import RunDirectory, chunk_report, layout, slice_report
 from services.storage import reports
-from services.storage.arrays import read_array
+from services.storage.arrays import describe_arrays, read_array
 from services.workers import Workers
 from tests.factory import make_config, run_pipeline, write_nanoaod
 
@@ -338,9 +338,10 @@ def test_a_lost_array_is_noticed_and_its_channel_named(run: RunDirectory, tmp_pa
     changed["channels"]["data"]["0j_2g/g0g1"]["classes"]["main"] += 1
     config = config_of(run.root.parent)
     filled = histograms.prepare(config, Plan.model_validate(changed, strict=False), Sample.DATA)
-    for chunk in sorted(path.stem for path in run.processed.glob("parsed_*_chunk?.json")):
-        if "_mc_" not in chunk:
-            histograms.fill_chunk(config, run, chunk, plan, filled)
+    for path in sorted(run.processed.glob("parsed_*_chunk?.json")):
+        if "_mc_" not in path.name:
+            report = reports.read(path, PostProcessingReport)
+            histograms.fill_chunk(config, run, report, plan, filled)
     with pytest.raises(DataError, match=r"books do not balance.*0j_2g/g0g1"):
         filled.main.check("histograms of data")
     assert not list(tmp_path.iterdir())
@@ -366,6 +367,9 @@ def test_masses_that_are_not_those_of_the_spectra_are_noticed(
     masses = np.load(array)
     masses[0] += np.float32(500.0)
     np.save(array, masses)
+    # The report knows these arrays, but the spectra are those of others.
+    changed = source.model_copy(update={"output": describe_arrays(copy, chunk)})
+    reports.write(chunk_report(copy, chunk), changed, Slice())
     sections = config.model_dump(mode="json")
     sections["post_processing_task_config"]["input_dir"] = str(copy)
     config = Config.model_validate_json(json.dumps(sections))
