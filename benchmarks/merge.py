@@ -1,21 +1,14 @@
-"""How long merging takes, and how much memory: `python benchmarks/merge.py [SLICES HISTOGRAMS]`.
-
-Made-up slices are merged as real ones are. The goal is 100 slices of 2,000 histograms in less than
-3 minutes and 1 GB; with more than that it ends with exit code 1.
-"""
+"""How long merging the jobs of a run takes, and how much memory; the slices are made up."""
 
 from __future__ import annotations
 
-import resource
-import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import numpy as np
 
+from benchmarks.measuring import Setting, Spread, alone
+from benchmarks.results import Result, Row, at_most
 from schemas import config as configuration
 from schemas.config import Config
 from schemas.inputs import Sample, Slice
@@ -27,8 +20,9 @@ from services.histogram_writing import prepare
 from services.run_directory import RunDirectory
 from services.storage import reports
 
+SLICES = 100
+CHANNELS = 2000
 MOST_SECONDS = 180.0
-MOST_BYTES = 1_000_000_000
 LOW_GEV, N_BINS, WIDTH_GEV = 50.0, 300, 10.0
 MASSES_PER_SLICE = 500
 
@@ -95,32 +89,43 @@ def write_slice(
     )
 
 
-def main() -> int:
-    """Make the slices, merge them, print what it took, and return the exit code."""
-    n_slices, n_channels = (int(text) for text in (sys.argv[1:] or ("100", "2000")))
-    with TemporaryDirectory() as folder:
-        data = {"parsing_task_config": {"release_years": ["demo"]}}
-        config = configuration.from_dict(data, where="benchmark", folder=Path(folder))
-        paths = run_directory.layout(Path(folder), config)
-        for made in (paths.processed, paths.histograms, paths.logs):
-            made.mkdir()
-        plan = make_plan(n_channels, n_slices)
-        reports.write(paths.plan_file, plan, Slice())
-        rng = np.random.default_rng(1)
-        filled = [
-            write_slice(config, paths, plan, Slice(index, n_slices), rng)
-            for index in range(1, n_slices + 1)
-        ]
-        size = sum(path.stat().st_size for path in paths.histograms.iterdir())
-        print(f"{n_slices} slices of {n_channels:,} histograms: {size / 1e6:,.0f} MB of counts")
-        started = time.monotonic()
-        merged = merge.run(config, paths, filled)
-        seconds = time.monotonic() - started
-        assert merged.taken["masses"] == n_slices * n_channels * MASSES_PER_SLICE
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(f"merged in {seconds:.1f} s with {peak / 1e6:,.0f} MB at most")
-    return int(seconds > MOST_SECONDS or peak > MOST_BYTES)
+def write_slices(folder: Path, n_slices: int, n_channels: int) -> list[SliceReport]:
+    """Write the files of all jobs of a run, and return their reports."""
+    config, paths = run_in(folder)
+    for made in (paths.processed, paths.histograms, paths.logs):
+        made.mkdir(parents=True)
+    plan = make_plan(n_channels, n_slices)
+    reports.write(paths.plan_file, plan, Slice())
+    rng = np.random.default_rng(1)
+    return [
+        write_slice(config, paths, plan, Slice(index, n_slices), rng)
+        for index in range(1, n_slices + 1)
+    ]
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def run_in(folder: Path) -> tuple[Config, RunDirectory]:
+    """Return configuration and paths of the run."""
+    data = {"parsing_task_config": {"release_years": ["demo"]}}
+    config = configuration.from_dict(data, where="benchmark", folder=folder)
+    return config, run_directory.layout(folder, config)
+
+
+def merge_slices(folder: Path, filled: list[SliceReport]) -> int:
+    """Merge the files of all jobs, and return how many masses they hold."""
+    config, paths = run_in(folder)
+    return merge.run(config, paths, filled).taken["masses"]
+
+
+def measure(setting: Setting) -> Result:
+    """Return seconds and memory of merging."""
+    n_channels = setting.size(CHANNELS)
+    with TemporaryDirectory(dir=setting.runs) as name:
+        filled = write_slices(Path(name), SLICES, n_channels)
+        merged = alone(merge_slices, Path(name), filled)
+    assert merged.result == SLICES * n_channels * MASSES_PER_SLICE
+    what = f"merging {SLICES} slices of {n_channels:,} histograms"
+    rows = (
+        Row(what, Spread.of([merged.seconds[setting.clock]]), "s", at_most(MOST_SECONDS)),
+        Row(f"{what}, peak memory", Spread.of([merged.peak_bytes / 1e6]), "MB", at_most(1000)),
+    )
+    return Result(rows)

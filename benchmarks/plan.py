@@ -1,26 +1,18 @@
-"""Plan and write the histograms of many channels: seconds and memory, against their number.
+"""Planning and writing the histograms of many channels: seconds and memory, by their number.
 
-    python benchmarks/plan.py [CHANNELS ...]
-
-Each number of channels runs in a process of its own, so that its peak memory is its own. The
-channels are falling spectra with a turn-on; every eighth is a lepton pair with a Z.
+The channels are falling spectra with a turn-on; every eighth is a lepton pair with a Z.
 """
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from schemas.config import Config, from_dict
+from benchmarks.measuring import Clock, Setting, Spread, Stopwatch, alone
+from benchmarks.results import Result, Row, at_most
+from schemas.config import from_dict
 from schemas.inputs import Sample, Slice
 from schemas.plan import Plan
 from schemas.reports import HistogramReport
@@ -29,15 +21,14 @@ from services.calculations.filling import main_bins
 from services.calculations.planning import make_plan
 from services.calculations.spectra import Grid, Spectra, SpectrumSum
 from services.histogram_writing import Filled, SampleHistograms, write_sample
-from services.monitoring import peak_memory_bytes
 from services.post_processing import channel_table
 from services.storage import reports
 from services.storage.atomic import write_text
 
 SEED = 20_120_704
 ENTRIES = 2000
+CHANNELS = (5000, 10_000, 20_000)
 MOST_SECONDS = 60.0
-MOST_BYTES = 1_000_000_000
 LEPTON_PAIRS_EVERY = 8
 
 
@@ -68,82 +59,48 @@ def fill_from(spectra: Spectra, plan: Plan, filled: Filled, grid: Grid) -> None:
             filled.counts[name].fill(masses.astype(np.float32), filled.bins[name], grid)
 
 
-class Stopwatch:
-    """Adds up the wall time and the processor time of what is between start and stop."""
-
-    def __init__(self) -> None:
-        self.wall = self.processor = 0.0
-
-    def start(self) -> None:
-        """Begin."""
-        self.wall -= time.perf_counter()
-        self.processor -= time.process_time()
-
-    def stop(self) -> None:
-        """End."""
-        self.wall += time.perf_counter()
-        self.processor += time.process_time()
-
-
-def plan_and_write(
-    config: Config, spectra: Spectra, folder: Path
-) -> tuple[Stopwatch, HistogramReport]:
-    """Return the seconds that planning and writing take, and what was written."""
-    watch = Stopwatch()
-    paths = run_directory.layout(folder, config)
+def plan_and_write(n_channels: int, clock: Clock) -> tuple[float, HistogramReport]:
+    """Return the seconds that planning and writing so many channels take, and what was written."""
+    data = {"parsing_task_config": {"release_years": ["demo"]}}
+    config = from_dict(data, where="benchmark", folder=Path())
     processing = config.post_processing_task_config
     grid = Grid.of(processing)
-    watch.start()
-    _, plan = make_plan(processing, {Sample.DATA: spectra})
-    reports.write(paths.plan_file, plan, Slice())
-    write_text(paths.channel_table, channel_table(plan), Slice())
-    bins = main_bins(plan, Sample.DATA, config.histogram_creation_task_config)
-    made = SampleHistograms(Sample.DATA, Filled.empty(bins), Filled.empty({}))
-    watch.stop()
-    # Reading and counting masses belongs to the number of masses, not to that of channels.
-    fill_from(spectra, plan, made.main, grid)
-    watch.start()
-    report = write_sample(config, paths, Slice(), made)
-    watch.stop()
-    return watch, report
-
-
-def measure(n_channels: int) -> tuple[Stopwatch, int]:
-    """Print and return the time and the peak memory in bytes of so many channels."""
-    config = from_dict(
-        {"parsing_task_config": {"release_years": ["demo"]}}, where="benchmark", folder=Path()
-    )
-    spectra = summed_spectra(n_channels, Grid.of(config.post_processing_task_config))
+    spectra = summed_spectra(n_channels, grid)
+    watch = Stopwatch(clock)
     with tempfile.TemporaryDirectory() as folder:
-        watch, report = plan_and_write(config, spectra, Path(folder))
-    memory = peak_memory_bytes()
-    print(
-        f"{n_channels:>8,} channels: {watch.wall:5.1f} s, of the processor "
-        f"{watch.processor:5.1f} s ({1e3 * watch.processor / n_channels:.2f} ms each), "
-        f"{memory / 1e6:,.0f} MB; {report.histograms:,} histograms, {report.roi_copies:,} ROI "
-        f"copies, {sum(output.size for output in report.outputs) / 1e6:,.0f} MB",
-        flush=True,
+        paths = run_directory.layout(Path(folder), config)
+        with watch.running():
+            _, plan = make_plan(processing, {Sample.DATA: spectra})
+            reports.write(paths.plan_file, plan, Slice())
+            write_text(paths.channel_table, channel_table(plan), Slice())
+            bins = main_bins(plan, Sample.DATA, config.histogram_creation_task_config)
+            made = SampleHistograms(Sample.DATA, Filled.empty(bins), Filled.empty({}))
+        # Reading and counting masses belongs to the number of masses, not to that of channels.
+        fill_from(spectra, plan, made.main, grid)
+        with watch.running():
+            report = write_sample(config, paths, Slice(), made)
+    return watch.seconds, report
+
+
+def measure(setting: Setting) -> Result:
+    """Return seconds and memory at the largest number, and how the cost of one channel grows."""
+    sizes = [setting.size(n_channels) for n_channels in CHANNELS]
+    made = {n: alone(plan_and_write, n, setting.clock) for n in sizes}
+    seconds = {n: of.result[0] for n, of in made.items()}
+    fewest, most = sizes[0], sizes[-1]
+    growth = seconds[most] / most / (seconds[fewest] / fewest)
+    what = f"planning and writing {most:,} channels"
+    rows = (
+        Row(what, Spread.of([seconds[most]]), "s", at_most(MOST_SECONDS)),
+        Row(f"{what}, peak memory", Spread.of([made[most].peak_bytes / 1e6]), "MB", at_most(1000)),
+        Row(f"cost per channel, {most:,} against {fewest:,}", Spread.of([growth]), "times"),
     )
-    return watch, memory
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Measure, and return 1 if the largest number misses the limits."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("channels", nargs="*", type=int, default=[5000, 10_000, 20_000])
-    wanted = parser.parse_args(arguments).channels
-    results = []
-    for n_channels in wanted:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            results.append(pool.apply(measure, (n_channels,)))
-    per_channel = [watch.processor / n for (watch, _), n in zip(results, wanted, strict=True)]
-    print(f"processor time per channel, last to first: {per_channel[-1] / per_channel[0]:.2f}")
-    watch, memory = results[-1]
-    is_good = watch.wall < MOST_SECONDS and memory < MOST_BYTES
-    verdict = "kept" if is_good else "MISSED"
-    print(f"limits {MOST_SECONDS:.0f} s and {MOST_BYTES / 1e9:.0f} GB: {verdict}")
-    return 0 if is_good else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    details = {
+        n: {
+            "seconds": seconds[n],
+            "peak bytes": of.peak_bytes,
+            "histograms": of.result[1].histograms + of.result[1].roi_copies,
+        }
+        for n, of in made.items()
+    }
+    return Result(rows, details)

@@ -1,20 +1,13 @@
-"""Cost of the selection against reading the columns, with and without overlap removal.
-
-Aims: without overlap removal at most a third of reading, with it at most as much again as reading.
-"""
+"""Cost of the selection against reading the columns, with and without overlap removal."""
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import uproot
-from sample import BRANCHES, make_sample
-
+from benchmarks.measuring import Setting, Spread, divided, taking_turns
+from benchmarks.results import Result, Row, at_most
+from benchmarks.samples import make_sample
 from schemas import config as configuration
 from schemas.inputs import Sample
 from schemas.releases import load_layout
@@ -23,15 +16,11 @@ from services.calculations.selection import Selection, select
 from services.selections import selection_of
 from services.storage.events import open_events
 
+EVENTS = 400_000
 LAYOUT = "cms-nanoaod"
 TYPES = ("Electrons", "Muons", "Jets", "Photons")
-
-
-def read_plainly(paths: list[Path]) -> None:
-    """Read the same columns with uproot alone."""
-    for path in paths:
-        with uproot.open(path) as file:
-            file["Events"].arrays(list(BRANCHES), library="ak")
+# Of reading, at most so much.
+AIMS = {"none": 1 / 3, "cms": 1.0}
 
 
 def read(paths: list[Path]) -> list[Events]:
@@ -43,50 +32,32 @@ def read(paths: list[Path]) -> list[Events]:
     return parts
 
 
-def selections() -> dict[str, Selection]:
-    """The shipped cuts without and with the layout's overlap removal."""
-    found = {}
-    for name in ("none", "default"):
-        data = {"parsing_task_config": {"release_years": ["demo"], "overlap_removal": name}}
-        config = configuration.from_dict(data, where="benchmark", folder=Path())
-        what = selection_of(config.parsing_task_config, "demo", LAYOUT, Sample.DATA)
-        found[what.overlap_name] = what.selection
-    return found
+def selection_with(overlap_removal: str) -> Selection:
+    """Return the shipped cuts, with a preset of overlap removal."""
+    data = {"parsing_task_config": {"release_years": ["demo"], "overlap_removal": overlap_removal}}
+    config = configuration.from_dict(data, where="benchmark", folder=Path())
+    return selection_of(config.parsing_task_config, "demo", LAYOUT, Sample.DATA).selection
 
 
-def seconds(work: Callable[[], object], repeat: int) -> float:
-    """Median time of some calls, after one that does not count."""
-    work()
-    times = []
-    for _ in range(repeat):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
+def select_all(parts: list[Events], selection: Selection) -> None:
+    """Select of every file."""
+    for events in parts:
+        select(events, selection)
 
 
-def main() -> None:
-    """Make the sample, measure, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="keep the sample here")
-    parser.add_argument("--events", type=int, default=400_000)
-    parser.add_argument("--repeat", type=int, default=5)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        paths = make_sample(arguments.folder or Path(temporary), arguments.events)
-        plain = seconds(lambda: read_plainly(paths), arguments.repeat)
-        reading = seconds(lambda: read(paths), arguments.repeat)
-        print(f"{arguments.events:,} events, {len(BRANCHES)} columns")
-        print(f"{'plain uproot':28} {plain:6.3f} s  1.00 of plain uproot")
-        print(f"{'reading':28} {reading:6.3f} s  {reading / plain:4.2f} of plain uproot")
-        parts = read(paths)
-        for name, selection in selections().items():
-            cost = seconds(lambda s=selection: [select(p, s) for p in parts], arguments.repeat)
-            print(
-                f"{f'selection, overlap {name}':28} {cost:6.3f} s  {cost / plain:4.2f} of plain "
-                f"uproot, {cost / reading:4.2f} of reading"
-            )
-
-
-if __name__ == "__main__":
-    main()
+def measure(setting: Setting) -> Result:
+    """Return what selecting costs of what reading does."""
+    paths = make_sample(setting.samples, setting.size(EVENTS))
+    parts = read(paths)
+    works = {name: partial(select_all, parts, selection_with(name)) for name in AIMS}
+    taken = taking_turns({"reading": partial(read, paths), **works}, setting.repeat, setting.clock)
+    rows = tuple(
+        Row(
+            f"selection, overlap removal {name}, against reading",
+            Spread.of(divided(taken[name], taken["reading"])),
+            "times",
+            at_most(aim),
+        )
+        for name, aim in AIMS.items()
+    )
+    return Result(rows, {"seconds": taken})
