@@ -16,6 +16,8 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from services.memory import give_back_freed
+
 log = logging.getLogger(__name__)
 
 Task = TypeVar("Task")
@@ -128,6 +130,7 @@ class Workers:
         An exception that the work raises is raised here, and ends all workers.
         """
         if self.n_workers == 1:
+            give_back_freed()
             for task in tasks:
                 yield Outcome(task, work(task))
             return
@@ -205,6 +208,7 @@ def _serve(pipe: Connection, log_level: int, environment: Mapping[str, str]) -> 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    give_back_freed()
     root = logging.getLogger()
     root.setLevel(log_level)
     root.handlers = [_PipeHandler(pipe)]
