@@ -16,12 +16,13 @@ unexport PYTHONHOME
 # Two targets must not install into one environment at the same time.
 .NOTPARALLEL:
 
-.PHONY: help run test test-slow lint ruff format mypy shellcheck clean
+.PHONY: help run test test-slow bench lint ruff format mypy shellcheck clean
 
 help:
 	@echo 'make run        run the pipeline:             make run ARGS="--config config.yaml"'
 	@echo 'make test       run the tests:                make test PYTEST_ARGS="-k masses"'
 	@echo 'make test-slow  run the tests marked slow'
+	@echo 'make bench      measure speed and memory:     make bench ARGS=--quick'
 	@echo 'make lint       check style, types and shell scripts'
 	@echo 'make clean      remove $(VENV) and caches, never results'
 	@echo
@@ -39,6 +40,10 @@ test-slow: $(VENV)/.installed-test
 	@status=0; $(VENV)/bin/python -m pytest -m slow --collect-only -qq $(PYTEST_ARGS) >/dev/null || status=$$?; \
 	if [ $$status -eq 5 ]; then echo 'There are no slow tests.'; \
 	else set -x; $(PYTEST) -m slow $(PYTEST_ARGS); fi
+
+# Ten minutes on a machine that does nothing else; ends with an error if an aim is not met.
+bench: $(VENV)/.installed-test
+	$(VENV)/bin/python -m benchmarks $(ARGS)
 
 lint: ruff format mypy shellcheck
 

@@ -10,9 +10,11 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -29,12 +31,34 @@ _CORE_VARIABLES = ("NCPUS", "PBS_NCPUS", "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_N
 _PATIENCE = 1.0
 
 
-def available_cores(environment: Mapping[str, str] = os.environ) -> int:
-    """Return the cores given to this job: by affinity, or fewer if the scheduler says so."""
+def available_cores(
+    environment: Mapping[str, str] = os.environ,
+    groups: Path = Path("/sys/fs/cgroup"),
+    membership: Path = Path("/proc/self/cgroup"),
+) -> int:
+    """Return the cores given to this job: by affinity, or fewer if scheduler or container say so.
+
+    `groups` is where Linux tells of control groups (version 2), `membership` of which this process
+    is one.
+    """
     counts = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()]
     stated = [environment.get(name, "") for name in _CORE_VARIABLES]
     counts += [int(text) for text in stated if text.isdigit()]
+    counts += _quotas(groups, membership)
     return max(1, min(count for count in counts if count))
+
+
+def _quotas(groups: Path, membership: Path) -> list[int]:
+    """Return to how many whole cores this process' control group, and those around it, come."""
+    with suppress(OSError, ValueError):
+        own = [line[3:] for line in membership.read_text().splitlines() if line.startswith("0::")]
+        if own:
+            group = groups / own[0].lstrip("/")
+            around = [folder for folder in (group, *group.parents) if folder.is_relative_to(groups)]
+            found = [file.read_text().split() for f in around if (file := f / "cpu.max").exists()]
+            # `200000 100000`: so many microseconds of work in so many of time.
+            return [max(1, int(work) // int(time)) for work, time in found if work != "max"]
+    return []
 
 
 class WorkerDiedError(Exception):
