@@ -26,6 +26,7 @@ from benchmarks import (
     selection,
     spectrum_sums,
     start,
+    where,
 )
 from benchmarks.measuring import Clock, Setting
 from benchmarks.results import Result, document, table
@@ -35,6 +36,7 @@ from services.workers import available_cores
 # In the order of the table: what the whole costs, what its parts do, and what large runs need.
 BENCHMARKS: dict[str, Callable[[Setting], Result]] = {
     "chain": chain.measure,
+    "where": where.measure,
     "idiomatic": idiomatic.measure,
     "histograms": histograms.measure,
     "parallel": parallel.measure,
