@@ -18,6 +18,8 @@ from benchmarks.samples import make_sample
 EVENTS = 400_000
 TIMES = 10
 FILES = 4
+# Small ones, as real files have: a basket is decompressed whole, whatever may be held.
+EVENTS_PER_BASKET = 10_000
 THRESHOLD_BYTES = 16_000_000
 MEASURED = (*PER_EVENT, HISTOGRAMS)
 
@@ -58,7 +60,10 @@ def measure(setting: Setting) -> Result:
     """Return peaks, their growth, and the growth of the cost per event."""
     n_events = setting.size(EVENTS)
     repeat = max(1, setting.repeat // 2)
-    samples = {n: make_sample(setting.samples, n, FILES) for n in (n_events, TIMES * n_events)}
+    samples = {
+        n: make_sample(setting.samples, n, FILES, EVENTS_PER_BASKET)
+        for n in (n_events, TIMES * n_events)
+    }
     pairs = [
         tuple(measure_size(setting, paths, n) for n, paths in samples.items())
         for _ in range(repeat)
