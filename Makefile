@@ -16,12 +16,14 @@ unexport PYTHONHOME
 # Two targets must not install into one environment at the same time.
 .NOTPARALLEL:
 
-.PHONY: help run test test-slow lint ruff format mypy shellcheck docs docker/requirements.txt clean
+.PHONY: help run test test-slow bench lint ruff format mypy shellcheck docs \
+	docker/requirements.txt clean
 
 help:
 	@echo 'make run        run the pipeline:             make run ARGS="--config config.yaml"'
 	@echo 'make test       run the tests:                make test PYTEST_ARGS="-k masses"'
 	@echo 'make test-slow  run the tests marked slow'
+	@echo 'make bench      measure speed and memory:     make bench ARGS=--quick'
 	@echo 'make lint       check style, types and shell scripts'
 	@echo 'make docs       write the parts of docs/ that are made of the sources'
 	@echo 'make docker/requirements.txt  write the packages of the container anew'
@@ -41,6 +43,10 @@ test-slow: $(VENV)/.installed-test
 	@status=0; $(VENV)/bin/python -m pytest -m slow --collect-only -qq $(PYTEST_ARGS) >/dev/null || status=$$?; \
 	if [ $$status -eq 5 ]; then echo 'There are no slow tests.'; \
 	else set -x; $(PYTEST) -m slow $(PYTEST_ARGS); fi
+
+# Ten minutes on a machine that does nothing else; ends with an error if an aim is not met.
+bench: $(VENV)/.installed-test
+	$(VENV)/bin/python -m benchmarks $(ARGS)
 
 lint: ruff format mypy shellcheck
 

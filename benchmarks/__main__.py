@@ -26,6 +26,7 @@ from benchmarks import (
     selection,
     spectrum_sums,
     start,
+    where,
 )
 from benchmarks.measuring import Clock, Setting
 from benchmarks.results import Result, document, table
@@ -35,6 +36,7 @@ from services.workers import available_cores
 # In the order of the table: what the whole costs, what its parts do, and what large runs need.
 BENCHMARKS: dict[str, Callable[[Setting], Result]] = {
     "chain": chain.measure,
+    "where": where.measure,
     "idiomatic": idiomatic.measure,
     "histograms": histograms.measure,
     "parallel": parallel.measure,
@@ -66,7 +68,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add("--markdown", action="store_true", help="print the table as docs/performance.md has it")
     add("--json", type=Path, default=DEFAULT_JSON, help=f"file to write (default: {DEFAULT_JSON})")
-    add("--folder", type=Path, help="keep samples here, for the next time")
+    add("--samples", type=Path, metavar="DIR", help="keep the samples here, for the next time")
+    add("--scratch", type=Path, metavar="DIR", help="make the runs here (default: as TMPDIR says)")
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"expected names of {', '.join(BENCHMARKS)}; found {', '.join(unknown)}")
@@ -113,10 +116,10 @@ def main(arguments: Sequence[str]) -> int:
     options = parse_arguments(arguments)
     measured = about(options)
     results: dict[str, Result] = {}
-    with TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        setting = Setting(folder.absolute(), options.quick, options.repeat, options.clock)
+    with TemporaryDirectory(dir=options.scratch) as temporary:
+        runs = Path(temporary)
+        samples = (options.samples or runs / "samples").absolute()
+        setting = Setting(samples, runs, options.quick, options.repeat, options.clock)
         for name in options.names or BENCHMARKS:
             started = time.perf_counter()
             results[name] = BENCHMARKS[name](setting)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict
 
 from benchmarks.measuring import Setting, Spread, divided, seconds_of
@@ -26,18 +25,16 @@ EVENTS = 400_000
 def measure(setting: Setting) -> Result:
     """Return what the stages cost."""
     n_events = setting.size(EVENTS)
-    paths = make_sample(setting.folder / "samples", n_events)
-    folder = setting.folder / "chain"
+    paths = make_sample(setting.samples, n_events)
     plain, stages = [], []
     read_plainly(paths)
     n_masses = n_channels = 0
     for _ in range(setting.repeat):
         plain.append(seconds_of(lambda: read_plainly(paths), setting.clock))
-        run = new_run(paths, folder, n_events // RAREST)
+        run = new_run(paths, setting.new_folder(), n_events // RAREST)
         stages.append(run.seconds(setting.clock, tuple(STAGES)))
         n_masses = run.reports[MASSES].made["masses"]
         n_channels = run.reports[HISTOGRAMS].made["histograms"]
-        shutil.rmtree(folder)
     of_stage = {name: [seconds[name] for seconds in stages] for name in STAGES}
     per_event = [sum(seconds[name] for name in PER_EVENT) for seconds in stages]
     ratios = Spread.of(divided(per_event, plain))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import uproot
 
-from benchmarks.measuring import Clock, Setting, Spread, divided, seconds_of, taking_turns
+from benchmarks.measuring import Setting, Spread, divided, seconds_of, taking_turns
 from benchmarks.results import Result, Row, at_most
 from benchmarks.runs import FETCHING, PARSING, new_run, read_plainly
 from benchmarks.samples import make_physlite, make_sample
@@ -31,25 +30,17 @@ def open_plainly(paths: Sequence[Path]) -> None:
             assert file["Events"].num_entries == EVENTS_OF_SMALL
 
 
-def seconds_of_listing_and_parsing(paths: Sequence[Path], folder: Path, clock: Clock) -> float:
-    """Return the seconds of the two stages in which files are opened."""
-    run = new_run(paths, folder, 1)
-    taken = sum(run.seconds(clock, (FETCHING, PARSING)).values())
-    shutil.rmtree(folder)
-    return taken
-
-
 def small_files(setting: Setting) -> Result:
     """Return what a small file costs beside opening it."""
     n_files = setting.size(SMALL_FILES)
     n_events = n_files * EVENTS_OF_SMALL
-    paths = make_sample(setting.folder / "samples", n_events, n_files)
+    paths = make_sample(setting.samples, n_events, n_files)
     opening, reading, ours = [], [], []
     for _ in range(max(1, setting.repeat // 2)):
         opening.append(seconds_of(lambda: open_plainly(paths), setting.clock))
         reading.append(seconds_of(lambda: read_plainly(paths), setting.clock))
-        folder = setting.folder / "small_files"
-        ours.append(seconds_of_listing_and_parsing(paths, folder, setting.clock))
+        run = new_run(paths, setting.new_folder(), 1)
+        ours.append(sum(run.seconds(setting.clock, (FETCHING, PARSING)).values()))
 
     def each_ms(above: Sequence[float], below: Sequence[float]) -> Spread:
         pairs = zip(above, below, strict=True)
@@ -76,7 +67,7 @@ def list_and_read(path: Path) -> None:
 
 def many_branches(setting: Setting) -> Result:
     """Return what opening and reading few of many branches costs against plain uproot."""
-    path, names = make_physlite(setting.folder / "samples", setting.size(EVENTS_OF_PHYSLITE))
+    path, names = make_physlite(setting.samples, setting.size(EVENTS_OF_PHYSLITE))
     taken = taking_turns(
         {
             "ours": lambda: list_and_read(path),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,8 +90,8 @@ def as_hist(histogram: MassHistogram) -> hist.Hist:
 def measure(setting: Setting) -> Result:
     """Return masses per second, and milliseconds per histogram."""
     n_events = setting.size(EVENTS)
-    paths = make_sample(setting.folder / "samples", n_events)
-    run = new_run(paths, setting.folder / "histograms", n_events // RAREST)
+    paths = make_sample(setting.samples, n_events)
+    run = new_run(paths, setting.new_folder(), n_events // RAREST)
     run.seconds(setting.clock, (FETCHING, *PER_EVENT))
     plan = plan_of(run)
     chunks = run.reports[PER_EVENT[-1]].chunks
@@ -113,7 +112,6 @@ def measure(setting: Setting) -> Result:
         setting.repeat,
         setting.clock,
     )
-    shutil.rmtree(run.paths.root)
 
     def per_second(what: str) -> Spread:
         return Spread.of([n_masses / seconds / 1e6 for seconds in taken[what]])

@@ -6,7 +6,6 @@ tutorials show. Same cuts, same ranks, same binning: the counts are those of the
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -134,12 +133,11 @@ def n_moved(ours: Mapping[str, np.ndarray], theirs: Mapping[str, hist.Hist]) -> 
 def measure(setting: Setting) -> Result:
     """Return how much longer the alternative takes than parsing and masses."""
     n_events = setting.size(EVENTS)
-    paths = make_sample(setting.folder / "samples", n_events)
-    folder = setting.folder / "idiomatic"
+    paths = make_sample(setting.samples, n_events)
     ours, theirs = [], []
     moved = n_channels = 0
     for _ in range(min(3, setting.repeat)):
-        run = new_run(paths, folder, n_events // RAREST)
+        run = new_run(paths, setting.new_folder(), n_events // RAREST)
         ours.append(sum(run.seconds(setting.clock, (FETCHING, PARSING, MASSES)).values()))
         made: dict[str, hist.Hist] = {}
         theirs.append(
@@ -149,7 +147,6 @@ def measure(setting: Setting) -> Result:
         )
         counts = pipeline_counts(run)
         n_channels, moved = len(counts), n_moved(counts, made)
-        shutil.rmtree(folder)
     row = Row(
         "awkward + vector + hist against parsing + masses",
         Spread.of(divided(theirs, ours)),

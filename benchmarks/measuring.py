@@ -7,6 +7,7 @@ import multiprocessing
 import resource
 import statistics
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -23,8 +24,11 @@ Clock = Literal["wall", "processor"]
 class Setting:
     """What the command line asks of all benchmarks."""
 
-    folder: Path
-    """Where samples and runs are made."""
+    samples: Path
+    """Where samples are made, and found again."""
+    runs: Path
+    """Where runs are made. None is removed before the end: for a minute after many files were
+    deleted, ext4 takes ten times as long to create others."""
     is_quick: bool = False
     repeat: int = 5
     clock: Clock = "wall"
@@ -33,6 +37,10 @@ class Setting:
     def size(self, full: int) -> int:
         """Return the size of a sample: a tenth where it shall be quick."""
         return full // 10 if self.is_quick else full
+
+    def new_folder(self) -> Path:
+        """Return the path of a folder, not made yet, for one run."""
+        return self.runs / uuid.uuid4().hex
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,21 @@ Each stage runs in a process of its own, on one chunk, so that its peak is its o
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from benchmarks.measuring import Setting, Spread, alone
+from benchmarks.measuring import Clock, Setting, Spread, alone
 from benchmarks.results import Result, Row, at_most
-from benchmarks.runs import FETCHING, HISTOGRAMS, PER_EVENT, RAREST, new_run
+from benchmarks.runs import FETCHING, HISTOGRAMS, PER_EVENT, RAREST, Run, new_run
 from benchmarks.samples import make_sample
 
 EVENTS = 400_000
 TIMES = 10
-FILES = 8
+FILES = 4
+# Small ones, as real files have: a basket is decompressed whole, whatever may be held.
+EVENTS_PER_BASKET = 10_000
 THRESHOLD_BYTES = 16_000_000
 MEASURED = (*PER_EVENT, HISTOGRAMS)
 
@@ -35,21 +38,21 @@ class OneSize:
         return sum(self.seconds[name] for name in PER_EVENT) / self.n_events
 
 
-def make_stage(paths: list[Path], folder: Path, n_events: int, name: str, clock: str) -> float:
+def make_stage(new: Callable[[], Run], name: str, clock: Clock) -> float:
     """Make one stage of a run and return its seconds, the program's start apart."""
-    run = new_run(paths, folder, n_events // RAREST, chunk_yield_threshold_bytes=THRESHOLD_BYTES)
-    return run.seconds(clock, (name,))[name]  # type: ignore[arg-type]
+    return new().seconds(clock, (name,))[name]
 
 
-def measure_size(setting: Setting, n_events: int) -> OneSize:
-    """Return what the stages take of so many events."""
-    paths = make_sample(setting.folder / "samples", n_events, FILES)
-    folder = setting.folder / f"memory_{n_events}"
+def measure_size(
+    setting: Setting, paths: list[Path], n_events: int, threshold: int = THRESHOLD_BYTES
+) -> OneSize:
+    """Return what the stages take of so many events, holding so many bytes of them at a time."""
+    folder = setting.new_folder()
+    new = partial(new_run, paths, folder, n_events // RAREST, chunk_yield_threshold_bytes=threshold)
     peaks, seconds = {}, {}
     for name in (FETCHING, *MEASURED):
-        made = alone(make_stage, paths, folder, n_events, name, setting.clock)
+        made = alone(make_stage, new, name, setting.clock)
         peaks[name], seconds[name] = made.peak_bytes, made.result
-    shutil.rmtree(folder)
     return OneSize(n_events, peaks, seconds)
 
 
@@ -57,8 +60,12 @@ def measure(setting: Setting) -> Result:
     """Return peaks, their growth, and the growth of the cost per event."""
     n_events = setting.size(EVENTS)
     repeat = max(1, setting.repeat // 2)
+    samples = {
+        n: make_sample(setting.samples, n, FILES, EVENTS_PER_BASKET)
+        for n in (n_events, TIMES * n_events)
+    }
     pairs = [
-        (measure_size(setting, n_events), measure_size(setting, TIMES * n_events))
+        tuple(measure_size(setting, paths, n) for n, paths in samples.items())
         for _ in range(repeat)
     ]
     highest = Spread.of([max(large.peak_bytes.values()) / 1e6 for _, large in pairs])

@@ -119,7 +119,7 @@ def merge_slices(folder: Path, filled: list[SliceReport]) -> int:
 def measure(setting: Setting) -> Result:
     """Return seconds and memory of merging."""
     n_channels = setting.size(CHANNELS)
-    with TemporaryDirectory(dir=setting.folder) as name:
+    with TemporaryDirectory(dir=setting.runs) as name:
         filled = write_slices(Path(name), SLICES, n_channels)
         merged = alone(merge_slices, Path(name), filled)
     assert merged.result == SLICES * n_channels * MASSES_PER_SLICE

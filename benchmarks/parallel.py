@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from benchmarks.measuring import Setting, Spread, divided, seconds_of
 from benchmarks.results import Result, Row, at_least
 from benchmarks.runs import FETCHING, PER_EVENT, RAREST, new_run, read_plainly
 from benchmarks.samples import make_sample
+from services.monitoring import peak_memory_bytes
 from services.workers import Workers
 
 EVENTS = 4_000_000
@@ -24,13 +24,17 @@ def read_all(paths: Sequence[Path], workers: Workers) -> None:
         assert outcome.died is None
 
 
-def run_all(paths: Sequence[Path], folder: Path, n_events: int, workers: Workers) -> float:
-    """Return the seconds of the stages that cost by events, each file a chunk."""
+def run_all(
+    paths: Sequence[Path], folder: Path, n_events: int, workers: Workers
+) -> tuple[float, int]:
+    """Return what the stages take that cost by events: seconds, and the peak memory of a worker.
+
+    Each file is a chunk.
+    """
     run = new_run(paths, folder, n_events // RAREST, chunk_input_bytes=1)
     run.seconds("wall", (FETCHING,))
-    taken = sum(run.seconds("wall", PER_EVENT, workers).values())
-    shutil.rmtree(folder)
-    return taken
+    seconds = sum(run.seconds("wall", PER_EVENT, workers).values())
+    return seconds, max(run.reports[name].peak_memory_bytes for name in PER_EVENT)
 
 
 def measure(setting: Setting) -> Result:
@@ -39,18 +43,19 @@ def measure(setting: Setting) -> Result:
     Seconds are always those on the wall: that is what more workers are for.
     """
     n_events = setting.size(EVENTS)
-    paths = make_sample(setting.folder / "samples", n_events, FILES)
+    paths = make_sample(setting.samples, n_events, FILES)
     ours: dict[int, list[float]] = {n: [] for n in WORKERS}
     plain: dict[int, list[float]] = {n: [] for n in WORKERS}
+    peaks: dict[int, list[int]] = {n: [] for n in WORKERS}
     for _ in range(setting.repeat):
         for n_workers in WORKERS:
             with Workers(n_workers) as workers:
                 # The first task of a worker imports what it needs.
                 read_all(paths[: 2 * n_workers], workers)
                 plain[n_workers].append(seconds_of(partial(read_all, paths, workers), "wall"))
-                ours[n_workers].append(
-                    run_all(paths, setting.folder / "parallel", n_events, workers)
-                )
+                seconds, peak = run_all(paths, setting.new_folder(), n_events, workers)
+                ours[n_workers].append(seconds)
+                peaks[n_workers].append(peak)
     one, two = WORKERS
     faster = divided(ours[one], ours[two])
     plainly = divided(plain[one], plain[two])
@@ -59,4 +64,5 @@ def measure(setting: Setting) -> Result:
         Row("two workers against one, plain uproot", Spread.of(plainly), "times faster"),
         Row("two workers against one, ratio of both", Spread.of(divided(faster, plainly)), "times"),
     )
-    return Result(rows, {"seconds": ours, "seconds of uproot": plain})
+    details = {"seconds": ours, "seconds of uproot": plain, "peak bytes of a worker": peaks}
+    return Result(rows, {**details, "peak bytes of this process": peak_memory_bytes()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import awkward as ak
@@ -50,16 +50,24 @@ def make_events(n_events: int, first_event: int, rng: np.random.Generator) -> di
     return events
 
 
-def make_sample(folder: Path, n_events: int = 400_000, n_files: int = 4) -> list[Path]:
+def make_sample(
+    folder: Path, n_events: int = 400_000, n_files: int = 4, events_per_basket: int = 100_000
+) -> list[Path]:
     """Write the sample, in zlib level 1, unless it is there; return its files."""
     folder.mkdir(parents=True, exist_ok=True)
     ends = [n_events * i // n_files for i in range(n_files + 1)]
-    paths = [folder / f"sample_{n_events}_{i + 1}_of_{n_files}.root" for i in range(n_files)]
+    name = f"sample_{n_events}_by_{events_per_basket}"
+    paths = [folder / f"{name}_{i + 1}_of_{n_files}.root" for i in range(n_files)]
     for i, path in enumerate(paths):
         if path.exists():
             continue
-        events = make_events(ends[i + 1] - ends[i], ends[i], np.random.default_rng([SEED, i]))
-        _write(path, "Events", events)
+        rng = np.random.default_rng([SEED, i])
+        starts = range(ends[i], ends[i + 1], events_per_basket)
+        stops = [min(start + events_per_basket, ends[i + 1]) for start in starts]
+        parts = (
+            make_events(stop - start, start, rng) for start, stop in zip(starts, stops, strict=True)
+        )
+        _write(path, "Events", parts)
     return paths
 
 
@@ -99,19 +107,23 @@ def make_physlite(folder: Path, n_events: int) -> tuple[Path, tuple[str, ...]]:
         container, field = divmod(number, _FIELDS_OF_CONTAINER)
         branches[f"Other{container}AuxDyn.field{field}"] = ak.Array(zeros)
     if not path.exists():
-        _write(path, "CollectionTree", branches, lambda name: f"{name.replace('.', '_')}_count")
+        _write(path, "CollectionTree", [branches], lambda name: f"{name.replace('.', '_')}_count")
     return path, needed
 
 
 def _write(
     path: Path,
     tree: str,
-    branches: Mapping[str, ak.Array],
+    parts: Iterable[Mapping[str, ak.Array]],
     counter_name: Callable[[str], str] = lambda name: f"n{name}",
 ) -> None:
-    """Write one tree in zlib level 1; the file appears whole."""
+    """Write one tree in zlib level 1, a basket per part and branch; the file appears whole."""
     aside = path.with_suffix(".part")
     with uproot.recreate(aside, compression=uproot.ZLIB(1)) as file:
-        types = {name: array.type.content for name, array in branches.items()}
-        file.mktree(tree, types, counter_name=counter_name).extend(branches)
+        written = None
+        for branches in parts:
+            if written is None:
+                types = {name: array.type.content for name, array in branches.items()}
+                written = file.mktree(tree, types, counter_name=counter_name)
+            written.extend(branches)
     aside.replace(path)

@@ -47,7 +47,7 @@ def select_all(parts: list[Events], selection: Selection) -> None:
 
 def measure(setting: Setting) -> Result:
     """Return what selecting costs of what reading does."""
-    paths = make_sample(setting.folder / "samples", setting.size(EVENTS))
+    paths = make_sample(setting.samples, setting.size(EVENTS))
     parts = read(paths)
     works = {name: partial(select_all, parts, selection_with(name)) for name in AIMS}
     taken = taking_turns({"reading": partial(read, paths), **works}, setting.repeat, setting.clock)

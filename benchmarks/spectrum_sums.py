@@ -41,7 +41,7 @@ def measure(setting: Setting) -> Result:
     """Return seconds and memory of adding all slices of a run."""
     n_channels = setting.size(CHANNELS)
     grid = Grid.of(PostProcessing(input_dir="", output_dir=""))
-    with tempfile.TemporaryDirectory(dir=setting.folder) as folder:
+    with tempfile.TemporaryDirectory(dir=setting.runs) as folder:
         files = [Path(folder) / f"{number}.npz" for number in range(SLICES)]
         n_entries = 0
         for number, file in enumerate(files):

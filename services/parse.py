@@ -154,11 +154,8 @@ class _Tally:
     objects_kept: list[dict[str, int]] = field(default_factory=list)
     notes: set[str] = field(default_factory=set)
     held: list[Events] = field(default_factory=list)
+    held_bytes: int = 0
     distributions: DistributionSum = field(default_factory=DistributionSum)
-
-    @property
-    def held_bytes(self) -> int:
-        return sum(events.nbytes for events in self.held)
 
     def add(self, read: int, selected: Events, flow: tuple[CutRow, ...]) -> None:
         """Count a range of events and hold what was selected of it."""
@@ -169,6 +166,7 @@ class _Tally:
         kept = {name: objects.n_objects for name, objects in selected.objects.items()}
         self.objects_kept = [add_counts([*self.objects_kept, kept])]
         self.held.append(selected)
+        self.held_bytes += selected.nbytes
 
     def absorb(self, other: _Tally) -> None:
         """Take over what a file gave."""
@@ -179,6 +177,7 @@ class _Tally:
         self.objects_kept = [add_counts(self.objects_kept + other.objects_kept)]
         self.notes |= other.notes
         self.held += other.held
+        self.held_bytes += other.held_bytes
         self.distributions.absorb(other.distributions)
 
     def write_out(self, writer: ParsedWriter) -> None:
@@ -186,6 +185,7 @@ class _Tally:
         if self.held:
             writer.write(concatenate(self.held))
         self.held = []
+        self.held_bytes = 0
 
 
 class _FileLostError(Exception):

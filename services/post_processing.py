@@ -180,7 +180,8 @@ def split_chunk(
     cuts: Mapping[str, Cuts]
     source, cuts = task.source
     grid = Grid.of(config.post_processing_task_config)
-    threshold = task.threshold_bytes
+    # One half for what is read, the other for what is to be written.
+    threshold = task.threshold_bytes // 2
     spectra_file = chunk_spectra(paths.processing_input, source.chunk)
     if source.spectra:
         reports.check(spectra_file, source.spectra)

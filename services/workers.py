@@ -12,13 +12,16 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
+
+from services.memory import give_back_freed
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +48,34 @@ def _ignore(_task: object, _counts: Mapping[str, int]) -> None:
     """Hear nothing."""
 
 
-def available_cores(environment: Mapping[str, str] = os.environ) -> int:
-    """Return the cores given to this job: by affinity, or fewer if the scheduler says so."""
+def available_cores(
+    environment: Mapping[str, str] = os.environ,
+    groups: Path = Path("/sys/fs/cgroup"),
+    membership: Path = Path("/proc/self/cgroup"),
+) -> int:
+    """Return the cores given to this job: by affinity, or fewer if scheduler or container say so.
+
+    `groups` is where Linux tells of control groups (version 2), `membership` of which this process
+    is one.
+    """
     counts = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()]
     stated = [environment.get(name, "") for name in _CORE_VARIABLES]
     counts += [int(text) for text in stated if text.isdigit()]
+    counts += _quotas(groups, membership)
     return max(1, min(count for count in counts if count))
+
+
+def _quotas(groups: Path, membership: Path) -> list[int]:
+    """Return to how many whole cores this process' control group, and those around it, come."""
+    with suppress(OSError, ValueError):
+        own = [line[3:] for line in membership.read_text().splitlines() if line.startswith("0::")]
+        if own:
+            group = groups / own[0].lstrip("/")
+            around = [folder for folder in (group, *group.parents) if folder.is_relative_to(groups)]
+            found = [file.read_text().split() for f in around if (file := f / "cpu.max").exists()]
+            # `200000 100000`: so many microseconds of work in so many of time.
+            return [max(1, int(work) // int(time)) for work, time in found if work != "max"]
+    return []
 
 
 class WorkerDiedError(Exception):
@@ -173,6 +198,7 @@ class Workers:
         An exception that the work raises is raised here, and ends all workers.
         """
         if self.n_workers == 1:
+            give_back_freed()
             for task in tasks:
                 with _voiced(partial(_hear_here, hear, task)):
                     result = work(task)
@@ -274,6 +300,7 @@ def _serve(pipe: Connection, log_level: int, environment: Mapping[str, str]) -> 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    give_back_freed()
     root = logging.getLogger()
     # The libraries' own details are nobody's concern.
     root.setLevel(max(log_level, logging.INFO))

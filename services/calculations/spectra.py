@@ -90,7 +90,7 @@ class SpectrumSum:
         self._held = 0
         self._most = self._COMPACT_AT
 
-    _COMPACT_AT = 4_000_000
+    _COMPACT_AT = 100_000
 
     def _add(self, keys: Integers, counts: Integers) -> None:
         self._pieces.append((keys, counts))

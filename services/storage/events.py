@@ -229,7 +229,8 @@ def open_events(
     """
     is_remote = opener is not None
     with data_errors(url, is_remote=is_remote):
-        file = opener() if opener else uproot.open(url)
+        # What was read is not read again: the library would keep 100 MB of it.
+        file = opener() if opener else uproot.open(url, array_cache=None)
     with file:
         with data_errors(url, is_remote=is_remote):
             there = {name.partition(";")[0] for name in file.keys(recursive=False)}

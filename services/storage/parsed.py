@@ -109,7 +109,7 @@ def read_parsed(
         DataError: the file is missing, damaged, or not of parsed_data.
     """
     url = str(path)
-    with data_errors(url), uproot.open(url) as file:
+    with data_errors(url), uproot.open(url, array_cache=None) as file:
         tree = file[PARSED_TREE]
         is_rntuple = tree.classname == "ROOT::RNTuple"
         if is_rntuple:

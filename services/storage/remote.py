@@ -209,7 +209,9 @@ def open_remote(address: str, file: InputFile, limits: Limits, threads: int) -> 
     try:
         check_size(file, transport.size, address)
         _refuse_other_than_root(transport.beginning, address)
-        return uproot.open({address: None}, handler=RemoteSource, transport=transport)
+        return uproot.open(
+            {address: None}, handler=RemoteSource, transport=transport, array_cache=None
+        )
     except BaseException:
         transport.close()
         raise
@@ -228,7 +230,7 @@ def _open_mounted(path: str) -> Any:
     if not Path(path).exists():
         msg = f"{path}: expected a file (protocol: file), found none; is CERN's /eos mounted here?"
         raise TransferError(msg)
-    return uproot.open({path: None})
+    return uproot.open({path: None}, array_cache=None)
 
 
 @dataclass(frozen=True)
@@ -282,7 +284,9 @@ class Access:
         if self.read_mode == "download" or is_whole:
             if failure:
                 self.downloads.discard(file)
-            return lambda: uproot.open({str(self.downloads.local_copy(file, address)): None})
+            return lambda: uproot.open(
+                {str(self.downloads.local_copy(file, address)): None}, array_cache=None
+            )
         return lambda: open_remote(address, file, self.limits, self.threads)
 
     def prefetch(self, files: Iterable[InputFile]) -> None:

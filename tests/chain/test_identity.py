@@ -6,7 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.run_directory import RunDirectory
+from schemas.inputs import Slice
+from schemas.reports import SliceReport
+from services.run_directory import RunDirectory, slice_report
+from services.storage import reports
 from tests.chain.identity import assert_identical, histogram_contents
 from tests.factory import make_config, run_pipeline, write_nanoaod
 
@@ -104,3 +107,27 @@ def test_the_result_does_not_depend_on_the_number_of_workers(
 ) -> None:
     run = run_with(inputs, tmp_path / "run", parallel_processes=2, chunk_input_bytes=1)
     assert_identical(reference, run)
+
+
+def books_of(run: RunDirectory) -> dict[str, Any]:
+    """Return what the slice reports of a run count: not what it took, nor where it lies."""
+    found = {}
+    for folder in (run.parsed_data, run.masses, run.processed, run.histograms):
+        report = reports.read(slice_report(folder, Slice()), SliceReport).model_dump(mode="json")
+        kept = "chunks taken made lost decided failures populations cut_flows samples notes"
+        found[folder.name] = {name: report[name] for name in kept.split()}
+        found[folder.name]["histograms"] = [
+            {name: value for name, value in of_sample.items() if name != "outputs"}
+            for of_sample in report["histograms"]
+        ]
+    return found
+
+
+def test_the_books_do_not_depend_on_the_number_of_workers(inputs: Path, tmp_path: Path) -> None:
+    one, two = (
+        run_with(inputs, tmp_path / str(n), parallel_processes=n, chunk_input_bytes=1)
+        for n in (1, 2)
+    )
+    books = books_of(one)
+    assert books["histograms"]["made"]["histograms"] >= 20
+    assert books_of(two) == books

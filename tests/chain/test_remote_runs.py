@@ -85,6 +85,17 @@ def test_one_request_in_five_fails_and_the_histograms_are_the_same(
     assert len(hit) > len(server.requests) / 10
 
 
+@pytest.mark.parametrize("read_mode", ["stream", "download"])
+def test_the_result_does_not_depend_on_threads(
+    server: OpenDataServer, tmp_path: Path, read_mode: str
+) -> None:
+    put_events(server, tmp_path, n_files=4, n_events=200)
+    settings = {"read_mode": read_mode, "chunk_input_bytes": 1}
+    one = result(run(tmp_path, "one", threads=1, **settings))
+    assert len(one) > 10
+    assert result(run(tmp_path, "many", threads=8, parallel_processes=2, **settings)) == one
+
+
 def test_a_file_is_read_on_from_where_it_failed(server: OpenDataServer, tmp_path: Path) -> None:
     put_events(server, tmp_path, n_files=2, n_events=3000)
     undisturbed = result(run(tmp_path, "undisturbed"))

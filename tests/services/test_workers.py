@@ -185,3 +185,40 @@ def test_silence_is_heard_as_well() -> None:
 def test_work_that_nobody_hears_counts_into_the_void() -> None:
     tell_progress(events=1)
     assert count_up(2) == 2
+
+
+def control_groups(tmp_path: Path, quotas: dict[str, str]) -> tuple[Path, Path]:
+    """Return folders as Linux has them, for a process in the group /batch/job."""
+    membership = tmp_path / "cgroup"
+    membership.write_text("0::/batch/job\n")
+    for group, quota in quotas.items():
+        folder = tmp_path / "groups" / group
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "cpu.max").write_text(f"{quota} 100000\n")
+    return tmp_path / "groups", membership
+
+
+@pytest.mark.parametrize(
+    ("quotas", "cores"),
+    [
+        ({"batch/job": "100000", "batch": "max"}, 1),
+        ({"batch/job": "max", "batch": "100000"}, 1),
+        ({"batch/job": "50000"}, 1),
+        ({"batch/job": "max", "other": "100000"}, None),
+        ({"batch/job": "nonsense"}, None),
+        ({}, None),
+    ],
+    ids=["of the group", "of one around it", "less than one", "of another", "unreadable", "none"],
+)
+def test_a_container_can_give_fewer_cores_than_the_machine_has(
+    tmp_path: Path, quotas: dict[str, str], cores: int | None
+) -> None:
+    expected = len(os.sched_getaffinity(0)) if cores is None else cores
+    assert available_cores({}, *control_groups(tmp_path, quotas)) == expected
+
+
+def test_a_quota_is_counted_in_whole_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(64)))
+    groups = control_groups(tmp_path, {"batch/job": "350000", "batch": "1600000"})
+    assert available_cores({}, *groups) == 3
+    assert available_cores({"SLURM_CPUS_PER_TASK": "2"}, *groups) == 2
