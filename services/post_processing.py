@@ -7,7 +7,6 @@ import io
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import astuple
 from functools import partial
 
 import numpy as np
@@ -25,10 +24,9 @@ from schemas.reports import (
     check_classes,
 )
 from services import barriers
-from services.calculations.objects import Array
 from services.calculations.planning import make_plan
 from services.calculations.resonances import summarise
-from services.calculations.spectra import Cuts, Grid, count_classes
+from services.calculations.spectra import CLASSES, Cuts, Grid, by_name
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep, summed_up
 from services.contents import made_of, sum_spectra
 from services.monitoring import peak_memory_bytes
@@ -40,7 +38,6 @@ from services.run_directory import (
 )
 from services.storage import reports
 from services.storage.arrays import (
-    ArrayFolder,
     describe_arrays,
     open_arrays,
     read_spectra,
@@ -63,7 +60,8 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     started = time.monotonic()
     processing = config.post_processing_task_config
     computed = barriers.computed_slices(config, paths, part)
-    spectra = sum_spectra(paths.processing_input, computed, Grid.of(processing))
+    grid = Grid.of(processing)
+    spectra = sum_spectra(paths.processing_input, computed, grid)
     cuts, plan = make_plan(processing, spectra)
     reports.write(paths.plan_file, plan, part)
     write_text(paths.channel_table, channel_table(plan), part)
@@ -71,9 +69,11 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     tasks = []
     for chunk in barriers.dealt_chunks(computed, part):
         source = reports.read(chunk_report(paths.processing_input, chunk), MassReport)
-        with open_arrays(paths.processing_input, chunk) as stored:
-            of_chunk = {name: cuts[source.sample][name] for name in stored.names}
-        inputs = digest_of(settings, source.content, [[n, astuple(c)] for n, c in of_chunk.items()])
+        counted = read_spectra(chunk_spectra(paths.processing_input, chunk), grid)
+        of_chunk = {name: cuts[source.sample][name] for name in counted.channels}
+        inputs = digest_of(
+            settings, source.content, [[n, list(vars(c).values())] for n, c in of_chunk.items()]
+        )
         threshold = config.parsing_task_config.chunk_yield_threshold_bytes
         tasks.append(ChunkTask(chunk, inputs, (source, of_chunk), threshold))
     stage = ChunkStage(
@@ -166,7 +166,7 @@ def split_chunk(
     grid = Grid.of(config.post_processing_task_config)
     threshold = task.threshold_bytes
     counted = read_spectra(chunk_spectra(paths.processing_input, source.chunk), grid)
-    total = ClassCounts()
+    total = np.zeros(len(CLASSES), dtype=np.int64)
     require_space(paths.processed, source.output.size)
     with (
         open_arrays(paths.processing_input, source.chunk) as stored,
@@ -181,14 +181,21 @@ def split_chunk(
             )
             raise DataError(msg)
         for position, name in enumerate(names):
-            found = ClassCounts()
+            runs = cuts[name].runs(grid)
+            found = np.zeros(len(CLASSES), dtype=np.int64)
             for masses in stored.read(name, threshold):
-                found += _split(name, masses, cuts[name], grid, arrays)
+                of_piece = runs.split(masses)
+                found += of_piece.counts
+                for ending, of_classes in of_piece.stored.items():
+                    arrays.append(f"{name}_{ending}", of_classes)
                 if arrays.held_bytes >= threshold:
                     arrays.flush()
-            planned = count_classes(counted.dense(position, grid), cuts[name], grid)
-            check_classes(f"post-processing of {source.chunk}", name, planned, found)
+            planned = runs.count(counted.dense(position, grid))
+            if not np.array_equal(planned, found):
+                where = f"post-processing of {source.chunk}"
+                check_classes(where, name, by_name(planned), by_name(found))
             total += found
+    classes = by_name(total)
     report = PostProcessingReport(
         chunk=source.chunk,
         inputs=task.inputs,
@@ -198,21 +205,11 @@ def split_chunk(
         peak_memory_bytes=peak_memory_bytes(),
         output=arrays.output(source.chunk),
         channels=len(names),
-        masses_in=total.total,
-        classes=total,
+        masses_in=classes.total,
+        classes=classes,
     ).check(source.masses)
     reports.write(chunk_report(paths.processed, source.chunk), report, part)
     return report
-
-
-def _split(name: str, masses: Array, cuts: Cuts, grid: Grid, arrays: ArrayFolder) -> ClassCounts:
-    """Append a channel's masses to its main and outlier arrays, and return the classes of all."""
-    classes = cuts.classes(grid.bins(masses), grid)
-    outliers = classes["tail"] | classes["overflow"]
-    for ending, mask in (("main", classes["main"]), ("outliers", outliers)):
-        if mask.any():
-            arrays.append(f"{name}_{ending}", masses[mask])
-    return ClassCounts(**{of: int(np.count_nonzero(mask)) for of, mask in classes.items()})
 
 
 # How many of the channels in which a resonance was left are named; the plan names all.
