@@ -54,7 +54,7 @@ def summed(config: PostProcessing, chunks: list[dict[str, Array]]) -> Spectra:
     for chunk in chunks:
         total = SpectrumSum()
         for name, masses in chunk.items():
-            total.add_masses(name, masses, Grid.of(config))
+            total.add_masses([name], np.array([masses]), Grid.of(config))
         parts.append(total.total())
     return add_spectra(parts)
 

@@ -90,7 +90,7 @@ additions = st.lists(st.tuples(st.sampled_from(["2e/e0e1", "10j/j0j1", "2e/e0"])
 def summed(parts: list[tuple[str, list[float]]]) -> Spectra:
     total = SpectrumSum()
     for channel, masses in parts:
-        total.add_masses(channel, np.array(masses, dtype=np.float32), GRID)
+        total.add_masses([channel], np.array([masses], dtype=np.float32), GRID)
     return total.total()
 
 

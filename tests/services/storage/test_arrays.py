@@ -204,8 +204,8 @@ GRID = Grid(10.0, 100)
 
 def some_spectra() -> Spectra:
     total = SpectrumSum()
-    total.add_masses("2e_0m/e0e1", floats(5, 91, 92, 1e9), GRID)
-    total.add_masses("10j/j9j10", floats(7), GRID)
+    total.add_masses(["2e_0m/e0e1"], np.array([floats(5, 91, 92, 1e9)]), GRID)
+    total.add_masses(["10j/j9j10"], np.array([floats(7)]), GRID)
     return total.total()
 
 
