@@ -43,7 +43,7 @@ def summed_spectra(n_channels: int, grid: Grid) -> Spectra:
         if is_pair:
             masses = np.concatenate((masses, rng.normal(91.2, 3.0, ENTRIES)))
         name = f"2e_0m_{number // LEPTON_PAIRS_EVERY}j_9g/{combination}"
-        total.add_masses(name, masses.astype(np.float32), grid)
+        total.add_masses([name], np.array([masses.astype(np.float32)]), grid)
     return total.total()
 
 

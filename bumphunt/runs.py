@@ -22,7 +22,7 @@ from schemas.particles import BY_NAME
 from schemas.plan import Plan
 from schemas.statistics import Statistics
 from services import run_directory
-from services.calculations.kinematics import rank_by_pt
+from services.calculations.kinematics import order_by_pt
 from services.calculations.objects import Events
 from services.contents import origin_note
 from services.pipeline import STAGES
@@ -229,7 +229,7 @@ def _with_vectors(events: Events) -> ak.Array:
 
     columns: dict[str, Any] = {"run": events.run, "lumi": events.lumi, "event": events.event}
     for name, objects in events.objects.items():
-        ranked = rank_by_pt(objects)
-        flat = {q: column.astype(np.float64) for q, column in ranked.columns.items()}
-        columns[name] = ak.unflatten(vector.zip(flat), ranked.counts)
+        order = order_by_pt(objects.offsets, objects.columns["pt"])
+        flat = {q: column[order].astype(np.float64) for q, column in objects.columns.items()}
+        columns[name] = ak.unflatten(vector.zip(flat), objects.counts)
     return ak.zip(columns, depth_limit=1)

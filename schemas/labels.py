@@ -89,6 +89,7 @@ class Combination:
         )
 
     @classmethod
+    @cache  # there are a few hundred, named in hundreds of thousands of places
     def parse(cls, text: str) -> Self:
         """Read `e0e1j0`.
 

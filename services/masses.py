@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from schemas.config import Config, digest
 from schemas.inputs import Sample, Slice
-from schemas.labels import Combination, FinalState
+from schemas.labels import Channel, Combination, FinalState
 from schemas.particles import BY_NAME
 from schemas.reports import MassReport, Output, ParseReport, SliceReport
 from services import barriers
 from services.calculations.combinatorics import combinations
-from services.calculations.kinematics import channel_masses
+from services.calculations.kinematics import state_masses
 from services.calculations.objects import add_counts, project_populations
 from services.calculations.spectra import Grid, SpectrumSum, add_spectra
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep, summed_up
@@ -101,18 +102,28 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     return summary
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What the work on a chunk needs to know."""
+
+    source: ParseReport
+    populations: Mapping[FinalState, int]
+    """Events of the chunk per final state, rare ones included."""
+    wanted: Wanted
+
+
 def _task(config: Config, settings: str, source: ParseReport, wanted: Wanted) -> ChunkTask:
     """Return the work on a chunk; of the final states it depends on those that it has.
 
     `settings` is the digest of what the configuration says about masses.
     """
     states = config.mass_calculation_task_config.final_state_objects
-    present = project_populations(source.populations, states)
-    of_chunk = {state: found for state, found in wanted.items() if state in present}
+    populations = project_populations(source.populations, states)
+    of_chunk = {state: found for state, found in wanted.items() if state in populations}
     return ChunkTask(
         source.chunk,
         digest_of(settings, source.content, [str(state) for state in of_chunk]),
-        (source, of_chunk),
+        _Work(source, populations, of_chunk),
         config.parsing_task_config.chunk_yield_threshold_bytes,
         {"events": source.events_kept, "chunks": 1},
     )
@@ -143,9 +154,8 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
         StorageError: the output cannot be written.
     """
     started = time.monotonic()
-    source: ParseReport
-    wanted: Wanted
-    source, wanted = task.source
+    work: _Work = task.source
+    source, wanted = work.source, work.wanted
     masses = config.mass_calculation_task_config
     threshold = task.threshold_bytes
     grid = Grid.of(config.post_processing_task_config)
@@ -153,18 +163,18 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
     with_combinations = {state: found for state, found in wanted.items() if found}
     letters = {BY_NAME[name].letter for name in masses.final_state_objects}
     spectra = SpectrumSum()
-    present = project_populations(source.populations, masses.final_state_objects)
-    n_masses = sum(present[state] * len(found) for state, found in wanted.items())
+    names = {state: [str(Channel(state, c)) for c in found] for state, found in wanted.items()}
+    n_masses = sum(work.populations[state] * len(found) for state, found in wanted.items())
     path = events_file(paths.masses_input, source.chunk)
     reports.check(path, source.output)
     require_space(paths.masses, n_masses * np.dtype(np.float32).itemsize)
     with storing_arrays(paths.masses, source.chunk, part) as arrays:
         for objects in read_parsed(path, masses.objects_to_calculate, only_counted, threshold):
             of_states = {letter: objects[letter] for letter in letters}
-            for channel, values in channel_masses(of_states, with_combinations):
-                name = str(channel)
-                arrays.append(name, values)
-                spectra.add_masses(name, values, grid)
+            for state, of_state in state_masses(of_states, with_combinations):
+                spectra.add_masses(names[state], of_state, grid)
+                for name, of_channel in zip(names[state], of_state, strict=True):
+                    arrays.append(name, of_channel)
                 if arrays.held_bytes >= threshold:
                     arrays.flush()
             tell_progress(events=len(next(iter(objects.values())).offsets) - 1)
@@ -172,7 +182,7 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
     with appearing(spectra_file, part) as temporary:
         write_spectra(temporary, spectra.total(), grid)
     described = reports.describe(spectra_file)
-    report = _report(config, task, arrays, described, time.monotonic() - started)
+    report = _report(task, arrays, described, time.monotonic() - started)
     reports.write(chunk_report(paths.masses, source.chunk), report, part)
     return report
 
@@ -183,14 +193,9 @@ def _has_spectra(paths: RunDirectory, report: MassReport) -> bool:
     return path.exists() and reports.describe(path) == report.spectra
 
 
-def _report(
-    config: Config, task: ChunkTask, arrays: ArrayFolder, spectra: Output, seconds: float
-) -> MassReport:
-    source: ParseReport
-    wanted: Wanted
-    source, wanted = task.source
-    states = config.mass_calculation_task_config.final_state_objects
-    in_chunk = project_populations(source.populations, states)
+def _report(task: ChunkTask, arrays: ArrayFolder, spectra: Output, seconds: float) -> MassReport:
+    work: _Work = task.source
+    source, in_chunk, wanted = work.source, work.populations, work.wanted
     rare = sum(n for state, n in in_chunk.items() if state not in wanted)
     barren = sum(n for state, n in in_chunk.items() if state in wanted and not wanted[state])
     lengths = arrays.lengths()

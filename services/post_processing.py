@@ -7,7 +7,6 @@ import io
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import astuple
 from functools import partial
 
 import numpy as np
@@ -25,10 +24,9 @@ from schemas.reports import (
     check_classes,
 )
 from services import barriers
-from services.calculations.objects import Array
 from services.calculations.planning import make_plan
 from services.calculations.resonances import summarise
-from services.calculations.spectra import Cuts, Grid, count_classes
+from services.calculations.spectra import CLASSES, Cuts, Grid, Spectra, by_name
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep, summed_up
 from services.contents import made_of, sum_spectra
 from services.monitoring import peak_memory_bytes
@@ -40,10 +38,8 @@ from services.run_directory import (
 )
 from services.storage import reports
 from services.storage.arrays import (
-    ArrayFolder,
     checked_arrays,
     describe_arrays,
-    open_arrays,
     read_spectra,
     storing_arrays,
 )
@@ -64,7 +60,8 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     started = time.monotonic()
     processing = config.post_processing_task_config
     computed = barriers.computed_slices(config, paths, part)
-    spectra = sum_spectra(paths.processing_input, computed, Grid.of(processing))
+    grid = Grid.of(processing)
+    spectra = sum_spectra(paths.processing_input, computed, grid)
     cuts, plan = make_plan(processing, spectra)
     reports.write(paths.plan_file, plan, part)
     write_text(paths.channel_table, channel_table(plan), part)
@@ -72,8 +69,10 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     tasks = []
     for chunk in barriers.dealt_chunks(computed, part):
         source = reports.read(chunk_report(paths.processing_input, chunk), MassReport)
-        of_chunk = _cuts_of(paths, source, cuts[source.sample])
-        inputs = digest_of(settings, source.content, [[n, astuple(c)] for n, c in of_chunk.items()])
+        of_chunk = _cuts_of(paths, source, cuts[source.sample], grid)
+        inputs = digest_of(
+            settings, source.content, [[n, list(vars(c).values())] for n, c in of_chunk.items()]
+        )
         threshold = config.parsing_task_config.chunk_yield_threshold_bytes
         planned = {"masses": source.masses, "chunks": 1}
         tasks.append(ChunkTask(chunk, inputs, (source, of_chunk), threshold, planned))
@@ -110,15 +109,24 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
     return summary
 
 
-def _cuts_of(paths: RunDirectory, source: MassReport, cuts: Mapping[str, Cuts]) -> dict[str, Cuts]:
+def _counted(paths: RunDirectory, source: MassReport, grid: Grid) -> Spectra:
+    """Return the spectra of a chunk, if they are those that its report describes."""
+    path = chunk_spectra(paths.processing_input, source.chunk)
+    if source.spectra:
+        reports.check(path, source.spectra)
+    return read_spectra(path, grid)
+
+
+def _cuts_of(
+    paths: RunDirectory, source: MassReport, cuts: Mapping[str, Cuts], grid: Grid
+) -> dict[str, Cuts]:
     """Return the cuts of the channels that a chunk has."""
-    with open_arrays(paths.processing_input, source.chunk) as stored:
-        names = stored.names
+    names = _counted(paths, source, grid).channels
     stray = [name for name in names if name not in cuts]
     if stray:
         msg = (
-            f"{paths.processing_input}: expected of {source.chunk} arrays of channels that the "
-            f"run's spectra have, found {stray[0]}; make the masses again, with --redo"
+            f"{paths.processing_input}: expected of {source.chunk} channels that the run's "
+            f"spectra have, found {stray[0]}; make the masses again, with --redo"
         )
         raise DataError(msg)
     return {name: cuts[name] for name in names}
@@ -182,11 +190,8 @@ def split_chunk(
     grid = Grid.of(config.post_processing_task_config)
     # One half for what is read, the other for what is to be written.
     threshold = task.threshold_bytes // 2
-    spectra_file = chunk_spectra(paths.processing_input, source.chunk)
-    if source.spectra:
-        reports.check(spectra_file, source.spectra)
-    counted = read_spectra(spectra_file, grid)
-    total = ClassCounts()
+    counted = _counted(paths, source, grid)
+    total = np.zeros(len(CLASSES), dtype=np.int64)
     require_space(paths.processed, source.output.size)
     with (
         storing_arrays(paths.processed, source.chunk, part) as arrays,
@@ -201,15 +206,22 @@ def split_chunk(
             )
             raise DataError(msg)
         for position, name in enumerate(names):
-            found = ClassCounts()
+            runs = cuts[name].runs(grid)
+            found = np.zeros(len(CLASSES), dtype=np.int64)
             for masses in stored.read(name, threshold):
-                found += _split(name, masses, cuts[name], grid, arrays)
+                of_piece = runs.split(masses)
+                found += of_piece.counts
                 tell_progress(masses=len(masses))
+                for ending, of_classes in of_piece.stored.items():
+                    arrays.append(f"{name}_{ending}", of_classes)
                 if arrays.held_bytes >= threshold:
                     arrays.flush()
-            planned = count_classes(counted.dense(position, grid), cuts[name], grid)
-            check_classes(f"post-processing of {source.chunk}", name, planned, found)
+            planned = runs.count(counted.dense(position, grid))
+            if not np.array_equal(planned, found):
+                where = f"post-processing of {source.chunk}"
+                check_classes(where, name, by_name(planned), by_name(found))
             total += found
+    classes = by_name(total)
     report = PostProcessingReport(
         chunk=source.chunk,
         inputs=task.inputs,
@@ -220,21 +232,11 @@ def split_chunk(
         bytes_in=source.output.size,
         output=arrays.output(source.chunk),
         channels=len(names),
-        masses_in=total.total,
-        classes=total,
+        masses_in=classes.total,
+        classes=classes,
     ).check(source.masses)
     reports.write(chunk_report(paths.processed, source.chunk), report, part)
     return report
-
-
-def _split(name: str, masses: Array, cuts: Cuts, grid: Grid, arrays: ArrayFolder) -> ClassCounts:
-    """Append a channel's masses to its main and outlier arrays, and return the classes of all."""
-    classes = cuts.classes(grid.bins(masses), grid)
-    outliers = classes["tail"] | classes["overflow"]
-    for ending, mask in (("main", classes["main"]), ("outliers", outliers)):
-        if mask.any():
-            arrays.append(f"{name}_{ending}", masses[mask])
-    return ClassCounts(**{of: int(np.count_nonzero(mask)) for of, mask in classes.items()})
 
 
 # How many of the channels in which a resonance was left are named; the plan names all.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from schemas.labels import Channel, Combination, FinalState, Window
-from services.calculations.objects import Array, Integers, Objects
+from schemas.labels import Combination, FinalState, Window
+from services.calculations.objects import KINEMATICS, Array, Integers, Objects
 
 Floats = npt.NDArray[np.float64]
 Masses = npt.NDArray[np.float32]
@@ -17,21 +17,21 @@ Masses = npt.NDArray[np.float32]
 FourVectors = Floats
 
 
-def four_vectors(pt: Array, eta: Array, phi: Array, mass: Array) -> FourVectors:
-    """Return px, py, pz and energy in GeV, shape (4, n), of objects with pt and mass in GeV.
+def four_vectors(kinematics: Array, out: FourVectors | None = None) -> FourVectors:
+    """Return px, py, pz and energy in GeV, shape (4, n), of objects.
 
-    A negative mass is space-like: E^2 = p^2 - m^2, never below 0.
+    `kinematics`, shape (n, 4), holds pt and mass in GeV as KINEMATICS orders them. A negative mass
+    is space-like: E^2 = p^2 - m^2, never below 0.
     """
-    pt = pt.astype(np.float64)
-    mass = mass.astype(np.float64)
-    eta = eta.astype(np.float64)
-    phi = phi.astype(np.float64)
-    vectors = np.empty((4, len(pt)))
-    vectors[0] = pt * np.cos(phi)
-    vectors[1] = pt * np.sin(phi)
-    vectors[2] = pt * np.sinh(eta)
+    pt, eta, phi, mass = kinematics.T.astype(np.float64)
+    vectors = np.empty((4, len(pt))) if out is None else out
+    px, py, pz, energy = vectors
+    np.multiply(pt, np.cos(phi), out=px)
+    np.multiply(pt, np.sin(phi), out=py)
+    np.multiply(pt, np.sinh(eta), out=pz)
     p = pt * np.cosh(eta)
-    vectors[3] = np.sqrt(np.maximum(p * p + mass * np.abs(mass), 0.0))
+    squared = p * p + mass * np.abs(mass)
+    np.sqrt(np.maximum(squared, 0.0, out=squared), out=energy)
     return vectors
 
 
@@ -49,75 +49,42 @@ def mass_of_energy(energy: Array, pt: Array, eta: Array) -> Masses:
 
 def masses(vectors: FourVectors) -> Masses:
     """Return m = sqrt(max(0, E^2 - |p|^2)) in GeV, shape (n,), of four-vectors of shape (4, n)."""
-    px, py, pz, energy = vectors
-    squared = energy * energy
-    squared -= px * px
-    squared -= py * py
-    squared -= pz * pz
+    px2, py2, pz2, squared = vectors * vectors
+    squared -= px2
+    squared -= py2
+    squared -= pz2
     np.maximum(squared, 0.0, out=squared)
     stored: Masses = np.sqrt(squared, out=squared).astype(np.float32)
     return stored
 
 
-def rank_by_pt(objects: Objects) -> Objects:
-    """Return the objects with those of each event in the order of decreasing pt.
+def order_by_pt(offsets: Integers, pt: Array) -> Integers:
+    """Return the objects of each event in the order of decreasing pt, shape (n_objects,).
 
-    Equal values keep their order in the file.
+    The objects of event i are `offsets[i]:offsets[i + 1]`, of the result as of `pt`. Equal values
+    keep their order.
     """
-    pt = objects.columns["pt"]
-    rising = pt[1:] > pt[:-1]
-    first_of_event = np.zeros(objects.n_objects + 1, dtype=bool)
-    first_of_event[objects.offsets] = True
-    if not np.any(rising & ~first_of_event[1:-1]):
-        return objects
-    order = _order_by_pt(objects)
-    return Objects(
-        objects.offsets, {name: column[order] for name, column in objects.columns.items()}
-    )
-
-
-# A sort key holds the event, then the pt falling, then the position in the event, in 64 bits.
-_POSITION_BITS = np.uint64(12)
-_EVENT_SHIFT = np.uint64(44)
-_LARGEST_EVENT = 1 << 20
-
-
-def _order_by_pt(objects: Objects) -> Integers:
-    """Return the order of objects, shape (n_objects,), that ranks each event by falling pt."""
-    counts = objects.counts
-    pt = objects.columns["pt"]
-    event_number = np.repeat(np.arange(len(counts)), counts)
-    if len(counts) > _LARGEST_EVENT or counts.max() >> int(_POSITION_BITS) or np.any(pt < 0):
-        return np.lexsort((-pt, event_number))
-    position = np.arange(objects.n_objects) - objects.offsets[event_number]
-    # Of positive floats, the larger has the larger bits; sorting unique integers is five times
-    # faster than a stable sort by two keys.
-    falling = ~pt.astype(np.float32).view(np.uint32)
-    keys = event_number.astype(np.uint64) << _EVENT_SHIFT
-    keys |= falling.astype(np.uint64) << _POSITION_BITS
-    keys |= position.astype(np.uint64)
-    keys.sort()
-    in_event = keys & ((np.uint64(1) << _POSITION_BITS) - np.uint64(1))
-    return objects.offsets[(keys >> _EVENT_SHIFT).astype(np.int64)] + in_event.astype(np.int64)
-
-
-@dataclass(frozen=True)
-class RankedVectors:
-    """Four-vectors of one type, shape (4, n_objects), leading object of each event first."""
-
-    offsets: Integers
-    vectors: FourVectors
-
-    @classmethod
-    def of(cls, objects: Objects) -> RankedVectors:
-        """Rank objects by pt and take their four-vectors, once for all combinations."""
-        ranked = rank_by_pt(objects)
-        c = ranked.columns
-        return cls(ranked.offsets, four_vectors(c["pt"], c["eta"], c["phi"], c["mass"]))
-
-    def rank(self, events: Integers, rank: int) -> FourVectors:
-        """Return the four-vectors, shape (4, len(events)), of one rank in some events."""
-        return np.take(self.vectors, self.offsets[events] + rank, axis=1)
+    number = np.arange(len(pt))
+    counts = np.diff(offsets)
+    n_most = int(counts.max(initial=0))
+    # The shortest integers that hold the numbers within an event are the fastest.
+    kind = np.min_scalar_type(-n_most - 1)
+    behind = (np.repeat(offsets[1:], counts) - number - 1).astype(kind)
+    moves = np.zeros(len(pt), dtype=kind)
+    # In each pair of an event, `distance` apart, whose later object is the harder one, that goes
+    # one place to the front and the other one back. With a few objects per event this is five
+    # times faster than sorting.
+    for distance in range(1, n_most):
+        is_wrong = pt[distance:] > pt[:-distance]
+        is_wrong &= behind[:-distance] >= distance
+        if distance == 1 and not is_wrong.any():
+            # Each event is in order, as experiments mostly write them.
+            return number
+        moves[:-distance] += is_wrong.view(np.int8)
+        moves[distance:] -= is_wrong.view(np.int8)
+    order = np.empty_like(number)
+    order[number + moves] = number
+    return order
 
 
 def group_events(
@@ -130,19 +97,27 @@ def group_events(
     if not states:
         return {}
     n_events = len(next(iter(counts.values())))
-    codes = np.zeros(n_events, dtype=np.int64)
-    wanted_codes = np.zeros(len(states), dtype=np.int64)
+    of_states = {
+        letter: np.array([state.count(letter) for state in states], dtype=np.int64)
+        for letter in counts
+    }
+    radices = {letter: int(found.max()) + 1 for letter, found in of_states.items()}
+    # Numbers of 16 bits, which nearly always suffice, are sorted ten times faster than longer ones.
+    kind = np.min_scalar_type(math.prod(radices.values()))
+    codes = np.zeros(n_events, dtype=kind)
+    wanted_codes = np.zeros(len(states), dtype=kind)
     wanted = np.ones(n_events, dtype=bool)
     for letter, count in counts.items():
-        of_states = np.array([state.count(letter) for state in states], dtype=np.int64)
-        radix = int(of_states.max()) + 1
-        # A larger count is no wanted state's; cutting it off keeps the code within 64 bits.
+        radix = radices[letter]
+        # A larger count is no wanted state's; cutting it off keeps the code within its bits.
         wanted &= count < radix
-        codes = codes * radix + np.minimum(count, radix - 1)
-        wanted_codes = wanted_codes * radix + of_states
+        codes *= kind.type(radix)
+        codes += np.minimum(count, radix - 1).astype(kind)
+        wanted_codes = wanted_codes * kind.type(radix) + of_states[letter].astype(kind)
     selected = np.flatnonzero(wanted)
-    selected = selected[np.argsort(codes[selected], kind="stable")]
-    sorted_codes = codes[selected]
+    codes = codes[selected]
+    order = np.argsort(codes, kind="stable")
+    selected, sorted_codes = selected[order], codes[order]
     starts = np.searchsorted(sorted_codes, wanted_codes, side="left")
     stops = np.searchsorted(sorted_codes, wanted_codes, side="right")
     return {
@@ -152,22 +127,64 @@ def group_events(
     }
 
 
-def channel_masses(
+def state_masses(
     objects: Mapping[str, Objects],
     states: Mapping[FinalState, Sequence[Combination]],
-) -> Iterator[tuple[Channel, Masses]]:
-    """Yield each channel that occurs with its masses in GeV, one per event, in event order.
+) -> Iterator[tuple[FinalState, Array]]:
+    """Yield each final state that occurs with the masses of its combinations, in GeV.
 
-    `objects` holds, by letter, every type of the final states; `states` the combinations to
-    compute. Only types of combinations need more than counts.
+    They have the shape (n_combinations, n_events), combinations as in `states` and events in their
+    order. `objects` holds, by letter, every type of the final states; only types of combinations
+    need more than counts.
     """
-    letters = sorted({w.letter for cs in states.values() for c in cs for w in c.windows})
-    ranked = {letter: RankedVectors.of(objects[letter]) for letter in letters}
     counts = {letter: of_letter.counts for letter, of_letter in objects.items()}
-    for state, events in group_events(counts, list(states)).items():
-        sums = _Sums(ranked, events)
-        for combination in states[state]:
-            yield Channel(state, combination), masses(sums.of(combination.windows))
+    groups = group_events(counts, list(states))
+    n_ranks: dict[str, int] = {}
+    for window in {w for state in groups for c in states[state] for w in c.windows}:
+        n_ranks[window.letter] = max(n_ranks.get(window.letter, 0), window.stop)
+    vectors = {
+        letter: _vectors_by_rank(objects[letter], groups, n, letter)
+        for letter, n in n_ranks.items()
+    }
+    for state, events in groups.items():
+        sums = _Sums({letter: of_letter[state] for letter, of_letter in vectors.items()})
+        found = np.empty((len(states[state]), len(events)), dtype=np.float32)
+        for row, combination in zip(found, states[state], strict=True):
+            row[:] = masses(sums.of(combination.windows))
+        yield state, found
+
+
+def _vectors_by_rank(
+    objects: Objects, groups: Mapping[FinalState, Integers], n_ranks: int, letter: str
+) -> dict[FinalState, list[FourVectors]]:
+    """Return, for each final state, the four-vectors (4, n_events) of each rank that is used.
+
+    Those of all final states are taken and computed together, rank by rank.
+    """
+    of_states: dict[FinalState, list[FourVectors]] = {state: [] for state in groups}
+    order = order_by_pt(objects.offsets, objects.columns["pt"])
+    # Objects are met in any order: with its columns side by side, each is fetched only once.
+    kinematics = np.stack([objects.columns[name] for name in KINEMATICS], axis=1)
+    first = {state: objects.offsets[events] for state, events in groups.items()}
+    for rank in range(n_ranks):
+        having = [state for state in groups if state.count(letter) > rank]
+        if not having:
+            break
+        places = np.concatenate([first[state] for state in having]) + rank
+        vectors = np.empty((4, len(places)))
+        for start in range(0, len(places), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            four_vectors(kinematics.take(order.take(places[block]), axis=0), vectors[:, block])
+        stop = 0
+        for state in having:
+            start, stop = stop, stop + len(groups[state])
+            of_states[state].append(vectors[:, start:stop])
+    return of_states
+
+
+# So many objects at a time stay in the processor's cache from one step to the next, which halves
+# the time.
+_BLOCK = 1 << 14
 
 
 class _Sums:
@@ -177,9 +194,8 @@ class _Sums:
     so that a mass is the same to the last bit however events are grouped.
     """
 
-    def __init__(self, ranked: Mapping[str, RankedVectors], events: Integers) -> None:
-        self._ranked = ranked
-        self._events = events
+    def __init__(self, by_rank: Mapping[str, Sequence[FourVectors]]) -> None:
+        self._by_rank = by_rank
         self._windows: dict[Window, FourVectors] = {}
         self._prefixes: dict[tuple[Window, ...], FourVectors] = {}
 
@@ -192,7 +208,7 @@ class _Sums:
 
     def _window(self, window: Window) -> FourVectors:
         if window not in self._windows:
-            last = self._ranked[window.letter].rank(self._events, window.stop - 1)
+            last = self._by_rank[window.letter][window.stop - 1]
             if window.count > 1:
                 shorter = Window(window.letter, window.start, window.count - 1)
                 last = self._window(shorter) + last

@@ -173,12 +173,15 @@ def project_populations(
 ) -> dict[FinalState, int]:
     """Sum populations over the types that are not named, and return them by final state, sorted."""
     letters = [BY_NAME[name].letter for name in types]
-    total: dict[FinalState, int] = {}
+    total: dict[tuple[int, ...], int] = {}
     for label, count in of_all_types.items():
-        full = FinalState.parse(label)
-        state = FinalState(tuple((letter, full.count(letter)) for letter in letters))
-        total[state] = total.get(state, 0) + count
-    return dict(sorted(total.items()))
+        full = dict(FinalState.parse(label).counts)
+        row = tuple([full.get(letter, 0) for letter in letters])
+        total[row] = total.get(row, 0) + count
+    return {
+        FinalState(tuple(zip(letters, row, strict=True))): count
+        for row, count in sorted(total.items())
+    }
 
 
 def add_counts(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:

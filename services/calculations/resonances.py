@@ -68,15 +68,17 @@ def removal(tests: Iterable[ResonanceTest], grid: Grid) -> tuple[int, Vetoes]:
 
     Vetoes that overlap or touch are one, and what lies below the floor is no veto.
     """
+    acted_on = [test for test in tests if test.removed]
+    if not acted_on:
+        return 0, ()
     floor = 0
     vetoed = np.zeros(grid.n_bins + 1, dtype=bool)
-    for test in tests:
-        if test.removed:
-            first, stop = (round(edge / grid.width) for edge in test.window_gev)
-            if test.action == "floor":
-                floor = max(floor, stop)
-            else:
-                vetoed[first:stop] = True
+    for test in acted_on:
+        first, stop = (round(edge / grid.width) for edge in test.window_gev)
+        if test.action == "floor":
+            floor = max(floor, stop)
+        else:
+            vetoed[first:stop] = True
     vetoed[:floor] = False
     edges = np.flatnonzero(np.diff(vetoed, prepend=False))
     return floor, tuple(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

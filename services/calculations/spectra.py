@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, reduce
+from itertools import chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.config import PostProcessing
 from schemas.reports import ClassCounts
-from services.calculations.objects import Array, Integers
+from services.calculations.objects import Array, Integers, Mask
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,27 @@ class Grid:
     def count(self, masses: Array) -> Integers:
         """Return the entries per bin, shape (n_bins + 1,), overflow last."""
         return np.bincount(self.bins(masses), minlength=self.n_bins + 1)
+
+    def lowest_masses(self) -> npt.NDArray[np.float32]:
+        """Return the lowest stored mass of each bin, shape (n_bins + 1,), overflow last.
+
+        The bin of a mass never falls where the mass rises, so that comparing with these is the
+        same as comparing bins, without computing them.
+        """
+        return _lowest_masses(self)
+
+
+@lru_cache(maxsize=16)
+def _lowest_masses(grid: Grid) -> npt.NDArray[np.float32]:
+    number = np.arange(grid.n_bins + 1)
+    edge = (number * grid.width).astype(np.float32)
+    # The edge as a float32 may lie a little below or above what the division makes of it.
+    lowest = np.nextafter(edge, np.float32(np.inf))
+    for lower in (edge, np.nextafter(edge, np.float32(-np.inf))):
+        lowest = np.where(grid.bins(lower) >= number, lower, lowest)
+    # The array is shared by all who ask for it.
+    lowest.flags.writeable = False
+    return lowest
 
 
 @dataclass(frozen=True)
@@ -101,11 +124,19 @@ class SpectrumSum:
             # Twice what is left: however large the sum, it is not made anew for every piece.
             self._most = max(self._COMPACT_AT, 2 * self._held)
 
-    def add_masses(self, channel: str, masses: Array, grid: Grid) -> None:
-        """Count masses in GeV, shape (n,), of a channel."""
-        counts = np.bincount(grid.bins(masses))
-        filled = np.flatnonzero(counts)
-        self._add((self._number_of(channel) << 32) + filled, counts[filled])
+    def add_masses(self, channels: Sequence[str], masses: Array, grid: Grid) -> None:
+        """Count masses in GeV, shape (n_channels, n), of channels with as many each."""
+        n_bins = grid.n_bins + 1
+        numbers = np.array([self._number_of(channel) for channel in channels], dtype=np.int64)
+        # As many channels at a time as have few bins together.
+        step = max(1, _BINS_AT_ONCE // n_bins)
+        for start in range(0, len(channels), step):
+            bins = grid.bins(masses[start : start + step])
+            bins += np.arange(len(bins))[:, np.newaxis] * n_bins
+            counts = np.bincount(bins.ravel())
+            filled = np.flatnonzero(counts)
+            row, of_row = np.divmod(filled, n_bins)
+            self._add((numbers[start + row] << 32) + of_row, counts[filled])
 
     def add(self, spectra: Spectra) -> None:
         """Add the spectra of a chunk or slice."""
@@ -141,6 +172,8 @@ class SpectrumSum:
         return Spectra(channels, first, (keys & _BIN).astype(np.int32), counts)
 
 
+# Their counts stay in the processor's cache.
+_BINS_AT_ONCE = 1 << 17
 # A key is the channel's number in the upper half, the bin in the lower.
 _BIN = 0xFFFFFFFF
 
@@ -217,27 +250,120 @@ class Cuts:
     floor: int = 0
     vetoes: Vetoes = ()
 
-    def class_of_bin(self, grid: Grid) -> npt.NDArray[np.int8]:
-        """Return the place in CLASSES of each bin of the grid, shape (n_bins + 1,)."""
-        # From the last class to the first, so that the first that applies is what stays.
-        classes = np.full(grid.n_bins + 1, _MAIN, dtype=np.int8)
+    def _class_of(self, number: int, n_bins: int) -> int:
+        """Return the place in CLASSES of one bin: the first class that applies."""
+        if number >= n_bins:
+            return _OVERFLOW
+        if number < self.floor:
+            return _FLOOR
+        if any(first <= number < stop for first, stop in self.vetoes):
+            return _VETO
+        if number < self.low:
+            return _TURN_ON
+        if self.high is not None and number >= self.high:
+            return _TAIL
+        return _MAIN
+
+    def runs(self, grid: Grid) -> Runs:
+        """Return the bins of the grid as runs of one class each."""
+        edges = {0, grid.n_bins, self.floor, self.low, *chain.from_iterable(self.vetoes)}
         if self.high is not None:
-            classes[self.high :] = _TAIL
-        classes[: self.low] = _TURN_ON
-        for first, stop in self.vetoes:
-            classes[first:stop] = _VETO
-        classes[: self.floor] = _FLOOR
-        classes[grid.n_bins] = _OVERFLOW
-        return classes
+            edges.add(self.high)
+        starts: list[int] = []
+        classes: list[int] = []
+        for start in sorted(edges):
+            of_class = self._class_of(start, grid.n_bins)
+            if classes[-1:] != [of_class]:
+                starts.append(start)
+                classes.append(of_class)
+        return Runs(grid, tuple(starts), tuple(classes))
 
-    def is_stored(self, grid: Grid) -> npt.NDArray[np.bool_]:
-        """Return whether masses of each bin, shape (n_bins,), are main or tail: not removed."""
-        return self.class_of_bin(grid)[:-1] >= _TAIL
 
-    def classes(self, bins: Array, grid: Grid) -> dict[str, npt.NDArray[np.bool_]]:
-        """Return, by class name, which of the bins, shape (n,), are of that class."""
-        places = self.class_of_bin(grid)[bins]
-        return {name: places == place for place, name in enumerate(CLASSES)}
+@dataclass(frozen=True)
+class Runs:
+    """The bins of a grid from 0 to the overflow, as runs of bins of one class.
+
+    Run i begins at bin `starts[i]`; `classes[i]` is the place of its class in CLASSES.
+    """
+
+    grid: Grid
+    starts: tuple[int, ...]
+    classes: tuple[int, ...]
+
+    def class_of_bin(self) -> npt.NDArray[np.int8]:
+        """Return the place in CLASSES of each bin of the grid, shape (n_bins + 1,)."""
+        lengths = [stop - start for start, stop in self._bounds()]
+        return np.repeat(np.array(self.classes, dtype=np.int8), lengths)
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        """Return each run as bins `start .. stop - 1`."""
+        return list(pairwise((*self.starts, self.grid.n_bins + 1)))
+
+    def last_stored(self, spectrum: Integers) -> int | None:
+        """Return the last bin with main or tail entries of a spectrum, shape (n_bins + 1,)."""
+        stored = [
+            start + int(filled[-1])
+            for (start, stop), of_class in zip(self._bounds(), self.classes, strict=True)
+            if of_class in (_MAIN, _TAIL) and len(filled := np.flatnonzero(spectrum[start:stop]))
+        ]
+        return stored[-1] if stored else None
+
+    def count(self, spectrum: Integers) -> Integers:
+        """Return how many of the entries, shape (n_bins + 1,), each class has, shape (6,)."""
+        return self._per_class(np.add.reduceat(spectrum, self.starts).tolist())
+
+    def split(self, masses: Array) -> Split:
+        """Return what becomes of masses in GeV, shape (n,); their order is kept.
+
+        They are compared with the lowest masses of the runs: ten times faster than finding the bin
+        of each. What is no number is below nothing, and so is overflow.
+        """
+        lowest = self.grid.lowest_masses()
+        below = [masses < lowest[start] for start in self.starts[1:]]
+        n_below = [0, *(int(np.count_nonzero(mask)) for mask in below), len(masses)]
+        counts = self._per_class([stop - start for start, stop in pairwise(n_below)])
+        stored = {
+            ending: self._only(masses, below, wanted)
+            for ending, wanted in STORED.items()
+            if counts[list(wanted)].any()
+        }
+        return Split(counts, stored)
+
+    def _per_class(self, entries: Iterable[int]) -> Integers:
+        """Return the sums over runs by class, shape (6,), of one number per run."""
+        counts = [0] * len(CLASSES)
+        for of_class, n_entries in zip(self.classes, entries, strict=True):
+            counts[of_class] += n_entries
+        return np.array(counts)
+
+    def _only(self, masses: Array, below: Sequence[Mask], wanted: Collection[int]) -> Array:
+        """Return the masses in runs of some classes; `below` tells which lie below each edge."""
+        is_wanted = [of_class in wanted for of_class in self.classes]
+        # From edge to edge wanted and unwanted runs take turns.
+        edges = [
+            mask
+            for mask, (one, next_one) in zip(below, pairwise(is_wanted), strict=True)
+            if one != next_one
+        ]
+        if not edges:
+            return masses
+        mask = reduce(np.logical_xor, edges)
+        return masses[~mask if is_wanted[-1] else mask]
+
+
+# Which classes are stored, by the ending of the array's name.
+STORED = {"main": (_MAIN,), "outliers": (_TAIL, _OVERFLOW)}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Masses of a channel by class: how many of each, shape (6,), and the arrays to store.
+
+    `stored` has them by the ending of the array's name, without those that are empty.
+    """
+
+    counts: Integers
+    stored: Mapping[str, Array]
 
 
 def decide_cuts(
@@ -274,8 +400,6 @@ def decide_cuts(
 _FEWEST_BINS = 2
 
 
-def count_classes(spectrum: Integers, cuts: Cuts, grid: Grid) -> ClassCounts:
-    """Return how many of a spectrum's entries, shape (n_bins + 1,), each class has."""
-    total = np.zeros(len(CLASSES), dtype=np.int64)
-    np.add.at(total, cuts.class_of_bin(grid), spectrum)
-    return ClassCounts(**dict(zip(CLASSES, total.tolist(), strict=True)))
+def by_name(counts: Integers) -> ClassCounts:
+    """Return entries per class, shape (6,), as reports tell them."""
+    return ClassCounts(**dict(zip(CLASSES, counts.tolist(), strict=True)))

@@ -177,7 +177,7 @@ def regions(decided: ChannelPlan, grid: Grid, n_bins: int) -> tuple[Region, ...]
         floor=on_grid(decided.floor_gev or 0.0),
         vetoes=tuple((on_grid(low), on_grid(high)) for low, high in decided.vetoes_gev),
     )
-    classes = cuts.class_of_bin(grid)[:n_bins]
+    classes = cuts.runs(grid).class_of_bin()[:n_bins]
     edges = [0, *(np.flatnonzero(np.diff(classes)) + 1).tolist(), n_bins]
     found = [Region(CLASSES[classes[first]], first, stop) for first, stop in pairwise(edges)]
     return tuple(region for region in found if region.of_class != "main")

@@ -15,7 +15,7 @@ _TEMPORARY = ".tmp-"
 
 
 @contextmanager
-def storage_errors(path: Path, what: str = "written") -> Iterator[None]:
+def storage_errors(path: Path | str, what: str = "written") -> Iterator[None]:
     """Turn an OSError about `path` into a StorageError that a user can act on.
 
     Raises:

@@ -14,7 +14,7 @@ from schemas.plan import ChannelPlan
 from schemas.reports import ClassCounts
 from services.calculations.objects import Array
 from services.calculations.planning import make_plan
-from services.calculations.spectra import Grid, Spectra, SpectrumSum, add_spectra
+from services.calculations.spectra import CLASSES, Grid, Spectra, SpectrumSum, add_spectra
 
 WIDTH = 10.0
 N_BINS = 30
@@ -54,7 +54,7 @@ def summed(config: PostProcessing, chunks: list[dict[str, Array]]) -> Spectra:
     for chunk in chunks:
         total = SpectrumSum()
         for name, masses in chunk.items():
-            total.add_masses(name, masses, Grid.of(config))
+            total.add_masses([name], np.array([masses]), Grid.of(config))
         parts.append(total.total())
     return add_spectra(parts)
 
@@ -251,10 +251,8 @@ def test_the_classes_are_those_of_each_mass_and_add_up(
     assert decided.classes == by_hand
     assert decided.classes.total == decided.population == len(masses)
     grid = Grid.of(config)
-    of_masses = cuts[Sample.DATA][CHANNEL].classes(grid.bins(masses), grid)
-    assert {name: mask.tolist() for name, mask in of_masses.items()} == {
-        name: [of_mass == name for of_mass in found] for name in of_masses
-    }
+    of_bin = cuts[Sample.DATA][CHANNEL].runs(grid).class_of_bin()
+    assert [CLASSES[place] for place in of_bin[grid.bins(masses)]] == found
 
 
 @given(COUNTS, configurations())

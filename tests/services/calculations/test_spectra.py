@@ -1,6 +1,6 @@
 """Spectra on the grid: counting, adding, and cuts worked out by hand."""
 
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from random import Random
 
@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from schemas.config import PostProcessing
 from schemas.reports import ClassCounts
 from services.calculations.spectra import (
+    CLASSES,
     Cuts,
     Grid,
     Spectra,
     SpectrumSum,
     add_spectra,
-    count_classes,
+    by_name,
     decide_cuts,
 )
 from services.storage.arrays import write_spectra
@@ -89,7 +90,7 @@ additions = st.lists(st.tuples(st.sampled_from(["2e/e0e1", "10j/j0j1", "2e/e0"])
 def summed(parts: list[tuple[str, list[float]]]) -> Spectra:
     total = SpectrumSum()
     for channel, masses in parts:
-        total.add_masses(channel, np.array(masses, dtype=np.float32), GRID)
+        total.add_masses([channel], np.array([masses], dtype=np.float32), GRID)
     return total.total()
 
 
@@ -202,12 +203,13 @@ def test_outliers_may_stay() -> None:
 def test_every_entry_is_in_the_first_class_that_applies() -> None:
     counts = spectrum(1, 2, 9, 5, 0, 3, 0, 1, 4)
     cuts = decide_cuts(counts, processing())
-    assert count_classes(counts, cuts, GRID) == ClassCounts(turn_on=3, main=14, tail=4, overflow=4)
+    classes = by_name(cuts.runs(GRID).count(counts))
+    assert classes == ClassCounts(turn_on=3, main=14, tail=4, overflow=4)
 
 
 def test_a_channel_without_a_peak_has_overflow_only() -> None:
     counts = spectrum(0, 0, 0, 0, 0, 0, 0, 0, 7)
-    classes = count_classes(counts, decide_cuts(counts, processing()), GRID)
+    classes = by_name(decide_cuts(counts, processing()).runs(GRID).count(counts))
     assert classes == ClassCounts(overflow=7)
 
 
@@ -215,16 +217,97 @@ spectra = st.lists(st.integers(0, 5), min_size=9, max_size=9).map(lambda c: spec
 
 
 @given(spectra, st.booleans(), st.booleans())
-def test_classes_exclude_one_another_and_lose_nothing(
+def test_every_entry_has_one_class(
     counts: npt.NDArray[np.int64],
     remove_turn_on: bool,
     split_outliers: bool,
 ) -> None:
     config = processing(remove_turn_on=remove_turn_on, split_outliers=split_outliers)
-    cuts = decide_cuts(counts, config)
-    masks = cuts.classes(np.arange(9), GRID)
-    assert (np.sum(list(masks.values()), axis=0) == 1).all()
-    assert count_classes(counts, cuts, GRID).total == counts.sum()
+    runs = decide_cuts(counts, config).runs(GRID)
+    classes = runs.class_of_bin().tolist()
+    assert len(classes) == 9
+    by_hand = [
+        sum(n for n, c in zip(counts.tolist(), classes, strict=True) if c == k) for k in range(6)
+    ]
+    assert runs.count(counts).tolist() == by_hand
+    assert sum(by_hand) == counts.sum()
+
+
+all_cuts = st.builds(
+    Cuts,
+    peak=st.none(),
+    low=st.integers(0, 8),
+    high=st.none() | st.integers(0, 8),
+    floor=st.integers(0, 8),
+    vetoes=st.lists(st.integers(0, 8), min_size=2, max_size=4, unique=True).map(
+        lambda edges: tuple(zip(sorted(edges)[::2], sorted(edges)[1::2], strict=False))
+    ),
+)
+
+
+@given(all_cuts)
+def test_the_first_class_that_applies_to_a_bin_is_its_class(cuts: Cuts) -> None:
+    expected = np.full(9, CLASSES.index("main"))
+    # From the last class to the first, so that the first that applies is what stays.
+    if cuts.high is not None:
+        expected[cuts.high :] = CLASSES.index("tail")
+    expected[: cuts.low] = CLASSES.index("turn_on")
+    for first, stop in cuts.vetoes:
+        expected[first:stop] = CLASSES.index("veto")
+    expected[: cuts.floor] = CLASSES.index("floor")
+    expected[8] = CLASSES.index("overflow")
+    runs = cuts.runs(GRID)
+    assert runs.class_of_bin().tolist() == expected.tolist()
+    assert all(one != other for one, other in pairwise(runs.classes))
+
+
+# Grids whose edges are no float32, and masses at, next to and between edges.
+grids = st.builds(Grid, st.sampled_from([0.1, 0.3, 2.5, 10.0, 1 / 3]), st.just(8))
+near_edges = st.tuples(st.integers(0, 9), st.integers(-2, 2))
+
+
+def stepped(edge: float, steps: int) -> np.float32:
+    """Return the number so many float32 numbers above or below the one nearest to `edge`."""
+    bits = np.float32(edge).view(np.int32) + steps
+    return np.float32(max(0, int(bits))) if bits <= 0 else np.int32(bits).view(np.float32)
+
+
+@given(grids, all_cuts, st.lists(near_edges | st.floats(0, 100, width=32), max_size=20))
+def test_splitting_masses_is_looking_up_the_class_of_the_bin_of_each(
+    grid: Grid, cuts: Cuts, where: list[tuple[int, int] | float]
+) -> None:
+    masses = np.array(
+        [stepped(w[0] * grid.width, w[1]) if isinstance(w, tuple) else w for w in where]
+        + [np.nan, np.inf],
+        dtype=np.float32,
+    )
+    runs = cuts.runs(grid)
+    classes = runs.class_of_bin()[grid.bins(masses)]
+    split = runs.split(masses)
+    assert split.counts.tolist() == np.bincount(classes, minlength=6).tolist()
+    main = masses[classes == CLASSES.index("main")]
+    is_outlier = (classes == CLASSES.index("tail")) | (classes == CLASSES.index("overflow"))
+    expected = {"main": main, "outliers": masses[is_outlier]}
+    assert split.stored.keys() == {ending for ending, of in expected.items() if len(of)}
+    for ending, found in split.stored.items():
+        np.testing.assert_array_equal(found, expected[ending])
+
+
+def test_the_last_stored_bin_is_the_last_filled_one_of_main_and_tail() -> None:
+    runs = Cuts(peak=2, low=2, high=4, vetoes=((5, 8),)).runs(GRID)
+    assert runs.last_stored(spectrum(9, 9, 9, 1, 3, 7, 7, 0, 1)) == 4
+    assert runs.last_stored(spectrum(9, 9, 9, 1, 0, 7)) == 3
+    assert runs.last_stored(spectrum(9, 9, 0, 0, 0, 7, 0, 0, 1)) is None
+
+
+@pytest.mark.parametrize("width", [0.1, 0.3, 1 / 3, 2.5, 10.0])
+def test_the_lowest_mass_of_a_bin_is_in_it_and_the_number_below_is_not(width: float) -> None:
+    grid = Grid(width, 2000)
+    lowest = grid.lowest_masses()[1:]
+    numbers = np.arange(1, 2001)
+    assert lowest.dtype == np.float32
+    np.testing.assert_array_equal(grid.bins(lowest), numbers)
+    np.testing.assert_array_equal(grid.bins(np.nextafter(lowest, np.float32(0))), numbers - 1)
 
 
 @given(spectra)

@@ -18,7 +18,7 @@ CHUNKS = st.lists(
 def spectra(chunk: dict[str, list[int]]) -> Spectra:
     total = SpectrumSum()
     for name, bins in chunk.items():
-        total.add_masses(name, np.array(bins, dtype=np.float32) + np.float32(0.5), GRID)
+        total.add_masses([name], np.array([bins], dtype=np.float32) + np.float32(0.5), GRID)
     return total.total()
 
 
@@ -71,8 +71,8 @@ def test_more_channels_than_one_block_are_all_summed() -> None:
 
 def test_a_sum_can_be_taken_and_added_to_again() -> None:
     total = SpectrumSum()
-    total.add_masses("2e/e0e1", np.array([3.5]), GRID)
-    total.add_masses("1e/j0j1", np.array([4.5, 25.0]), GRID)
+    total.add_masses(["2e/e0e1"], np.array([[3.5]]), GRID)
+    total.add_masses(["1e/j0j1"], np.array([[4.5, 25.0]]), GRID)
     assert as_counts(total.total()) == {"1e/j0j1": {4: 1, 20: 1}, "2e/e0e1": {3: 1}}
-    total.add_masses("2e/e0e1", np.array([3.5, 5.5]), GRID)
+    total.add_masses(["2e/e0e1"], np.array([[3.5, 5.5]]), GRID)
     assert as_counts(total.total()) == {"1e/j0j1": {4: 1, 20: 1}, "2e/e0e1": {3: 2, 5: 1}}
