@@ -51,9 +51,13 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """What the table says of it."""
         measured = self.measured
-        noise = "" if measured.min == measured.max else f"{measured.min:.3g} to {measured.max:.3g}"
-        aim = f"{self.aim.bound} {self.aim.value:g}" if self.aim else ""
-        return (self.what, f"{measured.median:.3g} {self.unit}", noise, aim, self.verdict)
+        noise = (
+            ""
+            if measured.min == measured.max
+            else f"{_short(measured.min)} to {_short(measured.max)}"
+        )
+        aim = f"{self.aim.bound} {self.aim.value:.3g}" if self.aim else ""
+        return (self.what, f"{_short(measured.median)} {self.unit}", noise, aim, self.verdict)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,11 @@ class Result:
 
     rows: tuple[Row, ...]
     details: dict[str, Any] = field(default_factory=dict)
+
+
+def _short(number: float) -> str:
+    """Return three digits of a number, or all before the point."""
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"  # noqa: PLR2004 - three digits
 
 
 _HEADER = ("what", "measured (median)", "min to max", "aim", "")
