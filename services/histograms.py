@@ -87,7 +87,9 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
 def _filled_groups(
     config: Config, paths: RunDirectory, plan_file: Path, chunks: Sequence[str], workers: Workers
 ) -> Iterator[dict[Sample, SampleHistograms]]:
-    """Yield what the workers have counted, each of a group of chunks.
+    """Yield what the workers have counted, each of a group of chunks, in the order of the groups.
+
+    Sums of masses are rounded, so that another order would give other last digits.
 
     Raises:
         DataError: a chunk is damaged, or a worker died.
@@ -96,6 +98,7 @@ def _filled_groups(
     groups = {group[0]: group for n in range(every) if (group := tuple(chunks[n::every]))}
     planned = {key: {"masses": None, "chunks": len(group)} for key, group in groups.items()}
     show = config.parsing_task_config.show_progress_bar
+    counted = {}
     with Progress("histogram_creation", planned, show=show) as progress:
 
         def hear(group: Sequence[str] | None, counts: Mapping[str, int]) -> None:
@@ -107,7 +110,9 @@ def _filled_groups(
                 msg = f"histogram_creation: {outcome.died}; give the job more memory"
                 raise DataError(msg)
             progress.finish(outcome.task[0])
-            yield outcome.result
+            counted[outcome.task[0]] = outcome.result
+    for key in groups:
+        yield counted.pop(key)
 
 
 def fill_chunks(
