@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -148,9 +149,18 @@ def count_multiplicities(columns: Sequence[Integers]) -> list[tuple[tuple[int, .
         rows, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
         return list(zip(map(tuple, rows.tolist()), counts.tolist(), strict=True))
     codes = np.ravel_multi_index(columns, radices)
-    found, counts = np.unique(codes, return_counts=True)
+    if math.prod(radices) <= _MOST_BINS:
+        counts = np.bincount(codes)
+        found = np.flatnonzero(counts)
+        counts = counts[found]
+    else:
+        found, counts = np.unique(codes, return_counts=True)
     rows = np.stack(np.unravel_index(found, radices), axis=1)
     return list(zip(map(tuple, rows.tolist()), counts.tolist(), strict=True))
+
+
+# So many bins are counted faster than any number of events is sorted.
+_MOST_BINS = 1 << 17
 
 
 def populations(events: Events) -> dict[str, int]:
@@ -161,11 +171,13 @@ def populations(events: Events) -> dict[str, int]:
         events.objects[particle.name].counts if particle.name in events.objects else none
         for particle in PARTICLES
     ]
+    return {_label_of(row): count for row, count in count_multiplicities(columns)}
+
+
+@lru_cache(maxsize=1 << 16)  # some thousands, for every range of events
+def _label_of(row: tuple[int, ...]) -> str:
     letters = [particle.letter for particle in PARTICLES]
-    return {
-        str(FinalState(tuple(zip(letters, row, strict=True)))): count
-        for row, count in count_multiplicities(columns)
-    }
+    return str(FinalState(tuple(zip(letters, row, strict=True))))
 
 
 def project_populations(

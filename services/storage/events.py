@@ -17,6 +17,7 @@ from schemas.releases import Discriminant, Layout
 from services.calculations.btagging import is_computed
 from services.calculations.objects import B_TAG, Events, Integers, Objects
 from services.storage.branches import NO_EXTRAS, Extras, FileBranches
+from services.storage.decompression import fast_zlib
 from services.storage.unpacking import Columns, unpack_objects, unpack_scores
 
 log = logging.getLogger(__name__)
@@ -231,7 +232,7 @@ def open_events(
     with data_errors(url, is_remote=is_remote):
         # What was read is not read again: the library would keep 100 MB of it.
         file = opener() if opener else uproot.open(url, array_cache=None)
-    with file:
+    with file, fast_zlib():
         with data_errors(url, is_remote=is_remote):
             there = {name.partition(";")[0] for name in file.keys(recursive=False)}
             wanted = [*more_trees, *layout.trees]

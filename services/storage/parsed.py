@@ -42,9 +42,8 @@ def _writes_rntuples() -> bool:
     with suppress(Exception), TemporaryDirectory() as folder:
         path = Path(folder) / "trial.root"
         with uproot.recreate(path, compression=_COMPRESSION) as file:
-            file.mkrntuple(PARSED_TREE, {"Jets": _record(one).type.content}).extend(
-                {"Jets": _record(one)}
-            )
+            form = ak.forms.RecordForm([_record(one).layout.form], ["Jets"])
+            file.mkrntuple(PARSED_TREE, form).extend({"Jets": _record(one)})
         with uproot.open(path) as file:
             return bool(file[PARSED_TREE].arrays(["Jets"])["Jets"].to_list()[0][0]["pt"] == 1.0)
     return False
@@ -65,15 +64,28 @@ def _record(objects: Objects) -> ak.Array:
     return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(objects.offsets), content))
 
 
+# What an RNTuple holds. Types would do, but the library writes them as text and reads that back,
+# which takes as long as reading thousands of events.
+_FORM = ak.forms.RecordForm(
+    [
+        *(ak.forms.from_dtype(np.dtype(kind)) for kind in _IDENTITY.values()),
+        *([_record(_nothing(0)).layout.form] * len(PARTICLES)),
+    ],
+    [*_IDENTITY, *(particle.name for particle in PARTICLES)],
+)
+
+
 class ParsedWriter:
     """Writes selected events, range by range, to one file of parsed_data."""
 
     def __init__(self, path: Path, form: ParsedFormat) -> None:
         self._file = uproot.recreate(path, compression=_COMPRESSION)
-        types: dict[str, Any] = {name: np.dtype(kind) for name, kind in _IDENTITY.items()}
-        types |= {particle.name: _record(_nothing(0)).type.content for particle in PARTICLES}
-        make = self._file.mkrntuple if form == "rntuple" else self._file.mktree
-        self._tree = make(PARSED_TREE, types)
+        if form == "rntuple":
+            self._tree = self._file.mkrntuple(PARSED_TREE, _FORM)
+        else:
+            types: dict[str, Any] = {name: np.dtype(kind) for name, kind in _IDENTITY.items()}
+            types |= {particle.name: _record(_nothing(0)).type.content for particle in PARTICLES}
+            self._tree = self._file.mktree(PARSED_TREE, types)
 
     def write(self, events: Events) -> None:
         """Append events; types that they do not have are empty."""
