@@ -267,7 +267,7 @@ def test_the_reference_has_every_key_of_the_configuration() -> None:
         block = pending.pop()
         seen.add(block)
         for key, field in block.model_fields.items():
-            inner = config._blocks_in(field.annotation)  # noqa: SLF001 - how blocks nest
+            inner = config.blocks_in(field.annotation)
             assert block is config.Config or key in rows, f"{block.__name__}.{key}"
             pending += [one for one in inner if one not in seen]
     assert len(seen) > 12
