@@ -16,7 +16,7 @@ import yaml
 
 from docs import generate
 from main import parse_arguments, refuse_wrong_combinations
-from schemas import config
+from schemas import config, releases
 from schemas.config import OVERLAP_PRESETS
 from schemas.particles import PARTICLES, MassSource
 from services.pipeline import STAGES
@@ -190,7 +190,7 @@ def test_the_readme_names_the_exit_codes() -> None:
 def test_the_readme_names_the_layouts() -> None:
     rows = table_after(text_of("README.md"), "## Real data")
     named = {key for row in rows for key in re.findall(r"`([^`]+)`", row[0])}
-    assert named == set(config.layout_names())
+    assert named == set(releases.layout_names())
 
 
 # Messages
