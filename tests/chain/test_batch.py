@@ -497,8 +497,8 @@ def test_progress_tells_done_failed_and_not_begun(
     capsys.readouterr()
     assert main(["--status", "--run-dir", str(root)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert rows[1][:5] == ["parsing", "1", "0", "1", "1"]
-    assert rows[2] == ["mass_calculating", "0", "0", "1", "2", "failed:", "1"]
+    assert rows[2][:5] == ["parsing", "1", "0", "1", "1"]
+    assert rows[3] == ["mass_calculating", "0", "0", "1", "2", "failed:", "1"]
     assert rows[-1] == ["merge", "0", "0", "0", "1"]
     assert main(["--list-missing", "--run-dir", str(root), "--tasks", "parsing"]) == 0
     assert capsys.readouterr().out == "3 parsing 2 3\n"
@@ -508,7 +508,7 @@ def test_a_finished_run_is_done_in_every_stage(
     merged: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--status", "--run-dir", str(merged.root)]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
     assert [row[1:] for row in rows] == [["3", "0", "0", "0"]] * 4 + [["1", "0", "0", "0"]]
     assert main(["--list-missing", "--run-dir", str(merged.root)]) == 0
     every = ",".join(TASK_NAMES)

@@ -117,7 +117,7 @@ def test_a_chain_of_arrays_ends_with_the_merged_file(
     kept = (scripts / "job_ids").read_text().splitlines()
     assert kept == [f"{job['name']} {name}" for name, job in pbs.jobs.items()]
     table = submit("--status", str(root)).stdout.splitlines()
-    assert table[1].split() == ["parsing", "2", "0", "0", "0"]
+    assert table[2].split() == ["parsing", "2", "0", "0", "0"]
     assert table[-1].split() == ["merge", "1", "0", "0", "0"]
 
 

@@ -75,7 +75,7 @@ def seen(**changes: Distribution) -> Distributions:
 
 def test_distributions_of_all_objects_balance() -> None:
     report = parse_report(distributions=seen())
-    assert report.check() == report
+    assert report.check(3) == report
 
 
 def test_distributions_add_up_bin_by_bin() -> None:

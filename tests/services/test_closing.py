@@ -100,6 +100,12 @@ def test_a_column_of_numbers_ends_in_line() -> None:
     ]
 
 
+@pytest.mark.parametrize("cells", [("a", "b"), ()], ids=["two rows", "no rows"])
+def test_a_column_may_be_empty(cells: tuple[str, ...]) -> None:
+    table = aligned(("of", ""), [(cell, "") for cell in cells])
+    assert table.splitlines() == ["of", "--", *cells]
+
+
 def test_files_that_were_lost_are_told_with_the_first_reasons() -> None:
     reasons = tuple(f"{name}.root: not a ROOT file" for name in "abcde")
     parsed = summary("parsing", 1.0, taken={"files": 9}, failures=reasons)
