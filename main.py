@@ -194,12 +194,9 @@ def telling_how_to_continue(paths: RunDirectory) -> Iterator[None]:
     """Say, if what is done inside does not come to its end, that it can be taken up again."""
     try:
         yield
-    except BaseException:
-        print(
-            f"what is done is kept: continue with `python main.py --run-dir {paths.root}` (or "
-            "--resume)",
-            file=sys.stderr,
-        )
+    except BaseException as error:
+        command = f"python main.py --run-dir {paths.root}"
+        error.add_note(f"what is done is kept: continue with `{command}` (or --resume)")
         raise
 
 
@@ -307,9 +304,9 @@ def check(options: argparse.Namespace) -> int:
     if not found.problems:
         print(coloured("OK", "green", sys.stdout))
         return 0
-    sys.stdout.flush()
-    print("\n".join(found.problems), file=sys.stderr)
-    print(coloured("FAILED", "red", sys.stderr), file=sys.stderr)
+    error = coloured("error:", "red", sys.stderr)
+    complain(*(f"{error} {problem}" for problem in found.problems))
+    complain(coloured("FAILED", "red", sys.stderr))
     return USAGE_ERROR
 
 
@@ -410,6 +407,17 @@ MODES = {
 }
 
 
+def notes_of(error: BaseException) -> list[str]:
+    """Return what was noted on the way that an error took."""
+    return getattr(error, "__notes__", [])
+
+
+def complain(*lines: str) -> None:
+    """Print to stderr, behind all that was printed before."""
+    sys.stdout.flush()
+    print(*lines, sep="\n", file=sys.stderr)
+
+
 def act(options: argparse.Namespace) -> int:
     """Do what the command line asks for and return the exit code.
 
@@ -431,16 +439,16 @@ def main(arguments: list[str] | None = None) -> int:
         with logging_on_screen(options.log_level):
             return act(options)
     except PipelineError as error:
-        print(f"{coloured('error:', 'red', sys.stderr)} {error}", file=sys.stderr)
+        complain(f"{coloured('error:', 'red', sys.stderr)} {error}", *notes_of(error))
         return USAGE_ERROR if isinstance(error, ConfigError) else FAILURE
     except BrokenPipeError:
         # What reads our output (head, less) has seen enough; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        complain(*notes_of(error), "interrupted")
         return INTERRUPTED
-    except _TerminatedError:
-        print("terminated", file=sys.stderr)
+    except _TerminatedError as error:
+        complain(*notes_of(error), "terminated")
         return TERMINATED
     return 0
 

@@ -547,7 +547,7 @@ class Parsing(Block):
     keep_partial_files: bool = False
     """Keep what was read of a file before it failed, instead of leaving the file out whole."""
     show_progress_bar: bool = True
-    """Show a progress bar per stage on a terminal."""
+    """Show how far each stage is: a bar on a terminal, a line every 30 s elsewhere."""
     possible_data_tree_names: Items[str] = ()
     """Tree names tried before the layout's own."""
     combine_releases: bool = False
@@ -1196,7 +1196,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         msg = f"{path}: expected a configuration file, found none; name one with --config FILE"
         raise ConfigError(msg) from None
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: the configuration cannot be read ({error}); expected a UTF-8 text file"
+        reason = error.strerror if isinstance(error, OSError) else error
+        msg = f"{path}: the configuration cannot be read ({reason}); expected a UTF-8 text file"
         raise ConfigError(msg) from error
     try:
         data = _parse_yaml(text)
@@ -1258,14 +1259,27 @@ _REWORDED = (
     (r"^Input should be a valid dictionary.*", "expected a block of keys"),
     (r"^Input should be a valid (tuple|list|array)", "expected a list in brackets"),
     (r"^Input should be", "expected"),
+    (r"^Tuple should have at least (\d+) items?.*", r"expected at least \1 in the list"),
+    # `{pt_min: 25,5}` has the key 5.
+    (r"^Keys should be strings", "expected a name (a decimal number has a point, not a comma)"),
 )
+
+
+def _without_echoes(details: Sequence[Any]) -> list[Any]:
+    """Return the complaints without those of a list that is too short for its wrong items."""
+    places = [tuple(detail["loc"]) for detail in details]
+    return [
+        detail
+        for detail, place in zip(details, places, strict=True)
+        if detail["type"] != "too_short"
+        or not any(other != place and other[: len(place)] == place for other in places)
+    ]
 
 
 def _explain(error: Any) -> str:
     """Turn one complaint of the validator into a sentence for the user."""
     location = tuple(error["loc"])
-    # Parts in brackets say which kind of value was tried, not where it stands.
-    where = ".".join(str(part) for part in location if not str(part).startswith("["))
+    where = _spelt(location)
     found = error["input"]
     if error["type"] == "extra_forbidden":
         block = _block_at(location[:-1])
@@ -1279,25 +1293,33 @@ def _explain(error: Any) -> str:
     expected = error["msg"]
     for said, meant in _REWORDED:
         expected = re.sub(said, meant, expected, count=1)
-    block = _block_at(location[:-1])
-    field = block.model_fields.get(str(location[-1])) if block else None
-    hint = ""
-    if field and field.description:
-        is_given = not field.is_required() and field.default_factory is None
-        default = f" Default: {field.default!r}." if is_given and _is_short(field.default) else ""
-        hint = f". {where}: {field.description}{default}"
-    return (
-        f"{where}: {expected}, found {_as_written(found)}{_as_number(found, error['type'])}{hint}"
-    )
+    return f"{where}: {expected}, found {_as_written(found)}{_mend(error)}{_meaning(location)}"
 
 
-def _as_written(found: object) -> str:
-    """Return a value as YAML writes it, where Python has other words."""
-    return json.dumps(found) if found is None or isinstance(found, bool) else repr(found)
+def _spelt(location: _Location) -> str:
+    """Return a place as people write it."""
+    # Parts in brackets say which kind of value was tried, not where it stands.
+    return ".".join(str(part) for part in location if not str(part).startswith("["))
 
 
-def _as_number(found: object, complaint: str) -> str:
-    """Return how to write a number that YAML has read as text: quotes, or 1e5 without a point."""
+def _meaning(location: _Location) -> str:
+    """Return what the key at a place, or the one that holds it, is for, and its default."""
+    for end in range(len(location), 0, -1):
+        field = _fields_of(location[: end - 1]).get(str(location[end - 1]))
+        if field and field.description:
+            is_given = not field.is_required() and field.default_factory is None
+            is_told = is_given and _is_short(field.default)
+            default = f" Default: {_as_written(field.default)}." if is_told else ""
+            where = _spelt(location[:end])
+            return f". {where}: {field.description}{default}"
+    return ""
+
+
+def _mend(error: Any) -> str:
+    """Return how to write what was probably meant: a list, or a number that YAML reads as text."""
+    found, complaint = error["input"], error["type"]
+    if complaint == "tuple_type" and isinstance(found, str):
+        return f": write [{found}]"
     if complaint not in ("int_type", "float_type") or not isinstance(found, str):
         return ""
     try:
@@ -1306,6 +1328,13 @@ def _as_number(found: object, complaint: str) -> str:
         return ""
     is_whole = complaint == "int_type" and number.is_integer()
     return f", which YAML reads as text: write {int(number) if is_whole else number}"
+
+
+def _as_written(found: object) -> str:
+    """Return a value as YAML writes it, where Python has other words."""
+    if isinstance(found, tuple):
+        return f"[{', '.join(map(_as_written, found))}]"
+    return json.dumps(found) if found is None or isinstance(found, bool) else repr(found)
 
 
 def _belongs_to(key: str, known: Iterable[str]) -> str:
@@ -1427,7 +1456,7 @@ def from_dict(
     try:
         config = Config.model_validate(copy, context={"folder": folder})
     except ValidationError as error:
-        details = error.errors(include_url=False)
+        details = _without_echoes(error.errors(include_url=False))
         complaints += [(tuple(detail["loc"]), _explain(detail)) for detail in details]
     if complaints:
         is_set = [any(a.concerns(location) for a in assigned) for location, _ in complaints]

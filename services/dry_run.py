@@ -29,6 +29,8 @@ from services.selections import describe, selection_of
 from services.storage.patterns import matching_files
 
 _N_EXAMPLES = 8
+# Between problems that are found together.
+_NEXT = "\n\n"
 # Beyond it, counting channels would take longer than a check should.
 _MOST_STATES = 100_000
 
@@ -68,7 +70,7 @@ def dry_run(config: Config, stages: Callable[[], Iterable[str]] | None = None) -
             for line in content:
                 found.append(line)  # noqa: PERF402 - what comes before an error is kept
         except PipelineError as error:
-            problems.append(str(error))
+            problems += str(error).split(_NEXT)
         if found:
             lines += [f"{title}:", *(f"  {line}" for line in found)]
     return DryRun(tuple(lines), tuple(dict.fromkeys(problems)))
@@ -301,5 +303,5 @@ def _refusals(config: Config) -> Iterator[str]:
             "is none; name another"
         )
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError(_NEXT.join(problems))
     yield from ()
