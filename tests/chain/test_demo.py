@@ -38,7 +38,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedPr
 
 @pytest.fixture(scope="module")
 def histograms(finished: subprocess.CompletedProcess[str]) -> dict[str, tuple[object, ...]]:
-    run = Path(finished.stdout.rsplit("run directory: ", 1)[1].strip())
+    run = Path(finished.stdout.rsplit("run directory: ", 1)[1].splitlines()[0])
     return histogram_contents(run / "histograms" / "atlas_opendata_bumpnet.root")
 
 
