@@ -214,6 +214,17 @@ def test_a_merged_run_has_the_books_of_all_jobs(tmp_path: Path) -> None:
     assert channels_in(single) == channels_in(text)
 
 
+def test_what_was_merged_of_other_jobs_is_not_shown(tmp_path: Path) -> None:
+    paths = factory.run_pipeline(batch(tmp_path, 1), tmp_path / "run")
+    config = batch(tmp_path, None)
+    pipeline.merge_run(config, paths, draws=False)
+    merged = reports.read(paths.merge_report, SliceReport)
+    reports.write(paths.merge_report, merged.model_copy(update={"inputs": "of others"}), ALL)
+    content = read_run(config, paths, pipeline.progress(config, paths))
+    assert content.missing == ("the histograms of the jobs are not merged",)
+    assert not any(line.what.startswith("Histograms") for line in content.balances)
+
+
 def test_a_plan_of_another_configuration_is_not_shown(tmp_path: Path) -> None:
     config = two_muons(tmp_path, MASSES)
     paths = factory.run_pipeline(config, tmp_path / "run")
