@@ -268,7 +268,8 @@ def merge_run(
                 filled = barriers.completed_slices(
                     paths.histograms, STAGES[-1].name, part, expected=expected
                 )
-                merged = merge.run(config, paths, filled)
+                decided = barriers.processed_slices(config, paths, part)[0].outputs
+                merged = merge.run(config, paths, filled, decided)
             statistics = merge.aggregate_statistics(paths, _folders(paths), total, merged)
         story.stages = {
             stage.name: statistics.stages[stage.name]
