@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -271,6 +272,40 @@ def test_sigterm_ends_a_run_with_its_workers_in_time(
     classify(root)
     assert main(["--run-dir", str(root)]) == 0
     assert half_written(root) == []
+    assert_identical(paths_of(finished), paths_of(root))
+
+
+# A worker that the system kills
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param("parsing", marks=pytest.mark.slow),
+        pytest.param("mass_calculating", marks=pytest.mark.slow),
+        pytest.param("post_processing", marks=pytest.mark.slow),
+        "histogram_creation",
+    ],
+)
+def test_a_killed_worker_is_named_with_its_chunk_which_is_tried_again(
+    finished: Path, tmp_path: Path, stage: str
+) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(finished, root)
+    running = start(["--run-dir", str(root), "--tasks", stage, "--redo", stage])
+    program = psutil.Process(running.pid)
+
+    def workers() -> list[psutil.Process]:
+        # Workers are forked by a server, which is the program's child.
+        return [worker for child in program.children() for worker in child.children()]
+
+    assert wait_until(lambda: bool(workers()), running)
+    workers()[0].kill()
+    assert running.wait(timeout=120) == 0
+    said = paths_of(root).log_file(Slice()).read_text()
+    assert re.search(
+        rf"ERROR .*{stage}: parsed_demo_chunk\d.*: the worker process was killed", said
+    )
     assert_identical(paths_of(finished), paths_of(root))
 
 
