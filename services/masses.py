@@ -157,7 +157,8 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
     work: _Work = task.source
     source, wanted = work.source, work.wanted
     masses = config.mass_calculation_task_config
-    threshold = task.threshold_bytes
+    # One half for what is read, the other for what is to be written.
+    threshold = task.threshold_bytes // 2
     grid = Grid.of(config.post_processing_task_config)
     only_counted = set(masses.final_state_objects) - set(masses.objects_to_calculate)
     with_combinations = {state: found for state, found in wanted.items() if found}

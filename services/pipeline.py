@@ -31,7 +31,7 @@ from services import (
     run_directory,
 )
 from services.closing import describe_counts
-from services.progress import Progress, Prospect, progress_of_merge, progress_of_slices
+from services.progress import Prospect, StageProgress, progress_of_merge, progress_of_slices
 from services.redo import take_away_reports
 from services.run_directory import RunDirectory, slice_report
 from services.storage import reports
@@ -349,7 +349,7 @@ def _undo(config: Config, paths: RunDirectory, part: Slice, redo: Collection[str
         take_away_reports(_without_waiting(config), paths, folders, part)
 
 
-def progress(config: Config, paths: RunDirectory) -> tuple[Progress, ...]:
+def progress(config: Config, paths: RunDirectory) -> tuple[StageProgress, ...]:
     """Return, per stage, what has become of the slices: by reports, locks and states."""
     config = _without_waiting(config)
     total = total_of(config)

@@ -15,7 +15,7 @@ from services.storage.locks import is_held
 
 
 @dataclass(frozen=True)
-class Progress:
+class StageProgress:
     """The slices of one stage, by number; those that are named nowhere are done."""
 
     stage: str
@@ -38,7 +38,7 @@ class Progress:
 
 def progress_of_slices(
     paths: RunDirectory, stages: Sequence[str], total: int, unfinished: Collection[int]
-) -> Progress:
+) -> StageProgress:
     """Return what has become of the slices that a stage, the last of `stages`, has not completed.
 
     The others are what a job does before it without leaving a slice's report. A job that ended
@@ -56,7 +56,7 @@ def progress_of_slices(
             failed.append(index)
         else:
             waiting.append(index)
-    return Progress(stages[-1], total, tuple(running), tuple(failed), tuple(waiting))
+    return StageProgress(stages[-1], total, tuple(running), tuple(failed), tuple(waiting))
 
 
 @dataclass(frozen=True)
@@ -103,23 +103,23 @@ class Prospect:
         return next((words for holds, words in cases if holds), otherwise)
 
 
-def progress_of_merge(paths: RunDirectory, *, is_complete: bool) -> Progress:
+def progress_of_merge(paths: RunDirectory, *, is_complete: bool) -> StageProgress:
     """Return what has become of the merge; it is done only if everything before it is."""
     state = _state(paths.state_file(Slice()))
     if is_held(paths.lock_file(Slice())):
-        return Progress("merge", 1, running=(1,))
+        return StageProgress("merge", 1, running=(1,))
     if state is None or (state.state is State.COMPLETED and not is_complete):
-        return Progress("merge", 1, waiting=(1,))
+        return StageProgress("merge", 1, waiting=(1,))
     if state.state is State.COMPLETED:
-        return Progress("merge", 1)
-    return Progress("merge", 1, failed=(1,))
+        return StageProgress("merge", 1)
+    return StageProgress("merge", 1, failed=(1,))
 
 
 def _state(path: Path) -> RunState | None:
     return reports.read(path, RunState) if path.exists() else None
 
 
-def progress_table(stages: Collection[Progress]) -> str:
+def progress_table(stages: Collection[StageProgress]) -> str:
     """Return the table of all stages."""
     header = ("stage", "done", "running", "failed", "not begun", "")
     return aligned(header, [stage.row() for stage in stages])

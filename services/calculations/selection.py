@@ -80,9 +80,11 @@ def select(events: Events, selection: Selection) -> tuple[Events, tuple[CutRow, 
             rows += of_type
         candidates[name], of_type = _cut(name, objects, alive, selection)
         rows += of_type
-    rows += remove_overlaps(
-        {name: candidate.directions for name, candidate in candidates.items()}, selection.overlap
-    )
+    if selection.overlap:
+        directions = {name: candidate.directions() for name, candidate in candidates.items()}
+        rows += remove_overlaps(directions, selection.overlap)
+        for name, candidate in candidates.items():
+            candidate.keep(directions[name].alive)
     counts = {name: candidate.counts() for name, candidate in candidates.items()}
     kept, of_events = _multiplicity_mask(len(events), counts, selection.counts)
     rows += of_events
@@ -125,25 +127,33 @@ def _filter_events(events: Events, selection: Selection) -> tuple[Events, list[C
 
 @dataclass
 class _Candidates:
-    """Objects of one type that passed their own cuts: positions in the columns they come from."""
+    """Objects of one type, and which of them, shape (n_objects,), no cut has removed."""
 
     objects: Objects
-    index: Integers
-    directions: Directions
+    alive: Mask
+
+    def directions(self) -> Directions:
+        """Return where those that are left point."""
+        index = np.flatnonzero(self.alive)
+        return Directions(
+            offsets=offsets_with(self.objects.offsets, self.alive),
+            eta=self.objects.columns["eta"][index],
+            phi=self.objects.columns["phi"][index],
+            alive=np.ones(len(index), dtype=bool),
+        )
+
+    def keep(self, left: Mask) -> None:
+        """Keep of those that are left only some, shape (n_left,)."""
+        self.alive[self.alive] = left
 
     def counts(self) -> Integers:
-        """Living objects per event, shape (n_events,)."""
-        where = self.directions
-        if where.alive.all():
-            return np.diff(where.offsets)
-        return np.diff(offsets_with(where.offsets, where.alive))
+        """Objects that are left per event, shape (n_events,)."""
+        return np.diff(offsets_with(self.objects.offsets, self.alive))
 
     def in_events(self, kept: Mask, counts: Integers) -> Objects:
-        """Return the living objects of the events where `kept` holds, kinematics only."""
-        where = self.directions
-        of_kept = np.repeat(kept, np.diff(where.offsets))
-        index = self.index[where.alive & of_kept]
-        columns = {name: self.objects.columns[name][index] for name in KINEMATICS}
+        """Return the objects that are left in events where `kept` holds, kinematics only."""
+        index = np.flatnonzero(self.alive & np.repeat(kept, self.objects.counts))
+        columns = {name: self.objects.columns[name].take(index) for name in KINEMATICS}
         return Objects(offsets_of(counts[kept]), columns)
 
 
@@ -163,14 +173,7 @@ def _cut(
             after = alive & passes
             rows.append(_row(step, name, alive, after))
             alive = after
-    index = np.flatnonzero(alive)
-    directions = Directions(
-        offsets=offsets_with(objects.offsets, alive),
-        eta=objects.columns["eta"][index],
-        phi=objects.columns["phi"][index],
-        alive=np.ones(len(index), dtype=bool),
-    )
-    return _Candidates(objects, index, directions), rows
+    return _Candidates(objects, alive), rows
 
 
 def _passes(name: str, objects: Objects, cut: KinematicCut) -> Iterator[tuple[str, Mask]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from schemas.config import Config
 from schemas.inputs import Slice
-from services.progress import Progress
+from services.progress import StageProgress
 from services.report.page import render
 from services.report.reading import read_run
 from services.run_directory import RunDirectory
@@ -18,7 +18,9 @@ from services.storage.atomic import write_text
 log = logging.getLogger(__name__)
 
 
-def run(config: Config, paths: RunDirectory, part: Slice, progress: Sequence[Progress]) -> Path:
+def run(
+    config: Config, paths: RunDirectory, part: Slice, progress: Sequence[StageProgress]
+) -> Path:
     """Write the report of a run, finished or not, and return its path.
 
     `progress` says how far each stage of the run has come. The figures that lie beside the report

@@ -17,7 +17,7 @@ from services.contents import (
     origin_note,
     sum_spectra,
 )
-from services.progress import Progress
+from services.progress import StageProgress
 from services.report import books
 from services.report.channels import packed_spectra, rows
 from services.report.stages import Found, StageLine, find, missing, read_states, stage_lines
@@ -73,7 +73,7 @@ class Content:
     """Why there is no browser of channels."""
 
 
-def read_run(config: Config, paths: RunDirectory, progress: Sequence[Progress]) -> Content:
+def read_run(config: Config, paths: RunDirectory, progress: Sequence[StageProgress]) -> Content:
     """Return what the files of a run say.
 
     Raises:
@@ -110,7 +110,7 @@ def read_run(config: Config, paths: RunDirectory, progress: Sequence[Progress]) 
 
 
 def _balances(
-    config: Config, paths: RunDirectory, progress: Sequence[Progress], found: Found
+    config: Config, paths: RunDirectory, progress: Sequence[StageProgress], found: Found
 ) -> Iterator[books.Balance]:
     if found.parsed:
         planned = found.parsed.taken["files"]

@@ -17,7 +17,7 @@ from schemas.statistics import StageStatistics
 from services.barriers import absent_slices, completed_slices, missing_slices
 from services.chunks import digest_of
 from services.contents import are_filled_of, is_made_of, sources
-from services.progress import Progress
+from services.progress import StageProgress
 from services.run_directory import RunDirectory, slice_report
 from services.storage import reports
 
@@ -142,7 +142,9 @@ def read_states(paths: RunDirectory) -> list[RunState]:
 
 
 def stage_lines(
-    states: Sequence[RunState], progress: Sequence[Progress], by_stage: dict[str, StageStatistics]
+    states: Sequence[RunState],
+    progress: Sequence[StageProgress],
+    by_stage: dict[str, StageStatistics],
 ) -> Iterator[StageLine]:
     """Yield the lines of the table of times, in the order of the stages."""
     of_stage = {one.stage: one for one in progress}
@@ -170,7 +172,7 @@ def _status(records: Sequence[StageRecord], done: StageStatistics | None) -> str
     return found.pop() if len(found) == 1 else "in part"
 
 
-def missing(progress: Sequence[Progress], found: Found) -> Iterator[str]:
+def missing(progress: Sequence[StageProgress], found: Found) -> Iterator[str]:
     """Yield, in words, what has still to be done."""
     for one in progress:
         if not one.n_open:

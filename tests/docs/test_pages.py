@@ -16,7 +16,7 @@ import yaml
 
 from docs import generate
 from main import parse_arguments, refuse_wrong_combinations
-from schemas import config
+from schemas import config, releases
 from schemas.config import OVERLAP_PRESETS
 from schemas.particles import PARTICLES, MassSource
 from services.pipeline import STAGES
@@ -190,7 +190,7 @@ def test_the_readme_names_the_exit_codes() -> None:
 def test_the_readme_names_the_layouts() -> None:
     rows = table_after(text_of("README.md"), "## Real data")
     named = {key for row in rows for key in re.findall(r"`([^`]+)`", row[0])}
-    assert named == set(config.layout_names())
+    assert named == set(releases.layout_names())
 
 
 # Messages
@@ -267,7 +267,7 @@ def test_the_reference_has_every_key_of_the_configuration() -> None:
         block = pending.pop()
         seen.add(block)
         for key, field in block.model_fields.items():
-            inner = config._blocks_in(field.annotation)  # noqa: SLF001 - how blocks nest
+            inner = config.blocks_in(field.annotation)
             assert block is config.Config or key in rows, f"{block.__name__}.{key}"
             pending += [one for one in inner if one not in seen]
     assert len(seen) > 12

@@ -80,10 +80,10 @@ def test_every_key_without_effect_is_a_key() -> None:
         if isinstance(field.annotation, type) and issubclass(field.annotation, Block)
     ]
     known = {key for block in blocks for key in block.model_fields}
-    assert known >= configuration._WITHOUT_EFFECT  # noqa: SLF001
+    assert known >= configuration.WITHOUT_EFFECT
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_key_that_a_stage_names_is_a_key(stage: str) -> None:
-    for block, keys in configuration._READ_BY[stage].items():  # noqa: SLF001
+    for block, keys in configuration.READ_BY[stage].items():
         assert set(keys) <= set(result_keys(load(), stage)[block])

@@ -3,10 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from schemas.config import layout_names
 from schemas.errors import ConfigError
 from schemas.particles import BY_KEY
-from schemas.releases import ENERGY_UNITS, Layout, load_layout
+from schemas.releases import ENERGY_UNITS, Layout, layout_names, load_layout
 
 MINIMAL = {
     "key": "here",
