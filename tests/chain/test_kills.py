@@ -286,6 +286,26 @@ def test_sigterm_ends_a_run_with_its_workers_in_time(
     assert_identical(paths_of(finished), paths_of(root))
 
 
+@pytest.mark.slow
+def test_sigterm_ends_the_drawing_of_figures_in_time(finished: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(finished, root)
+    running = start(["--run-dir", str(root)])
+    assert wait_until(lambda: stands_at(root, State.DRAWING), running)
+    assert wait_until(lambda: any((root / "plots").glob("*.png")), running)
+    terminate(running)
+    assert stands_at(root, State.FAILED)
+    assert reports.read(paths_of(root).summary_file(Slice()), RunSummary).exit is Exit.STOPPED
+    classify(root)
+    assert main(["--run-dir", str(root)]) == 0
+    assert half_written(root) == []
+
+
+def stands_at(root: Path, expected: State) -> bool:
+    state = state_of(root, Slice())
+    return state is not None and state.state is expected
+
+
 # A worker that the system kills
 
 
