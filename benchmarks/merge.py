@@ -113,7 +113,7 @@ def run_in(folder: Path) -> tuple[Config, RunDirectory]:
 def merge_slices(folder: Path, filled: list[SliceReport]) -> int:
     """Merge the files of all jobs, and return how many masses they hold."""
     config, paths = run_in(folder)
-    return merge.run(config, paths, filled).taken["masses"]
+    return merge.run(config, paths, filled, [reports.describe(paths.plan_file)]).taken["masses"]
 
 
 def measure(setting: Setting) -> Result:

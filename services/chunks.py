@@ -17,7 +17,7 @@ from schemas.reports import ChunkReport, Output
 from services.monitoring import Planned, Progress
 from services.run_directory import chunk_report
 from services.storage import reports
-from services.workers import Outcome, Workers
+from services.workers import Outcome, WorkerDiedError, Workers
 
 log = logging.getLogger(__name__)
 
@@ -93,17 +93,12 @@ def make_or_keep(
             else:
                 done[outcome.task.chunk] = outcome.result
                 progress.finish(outcome.task.chunk)
-        smaller = [
-            replace(t, threshold_bytes=max(1, t.threshold_bytes // _SMALLER)) for t in killed
-        ]
-        for outcome in workers.map(stage.make, smaller, hear):
+        again = [replace(t, threshold_bytes=smaller(t.threshold_bytes)) for t in killed]
+        for outcome in workers.map(stage.make, again, hear):
             if outcome.result is None:
                 _tell(stage.name, outcome)
-                msg = (
-                    f"{stage.name}: {outcome.task.chunk} could not be made: {outcome.died}, even "
-                    f"with {outcome.task.threshold_bytes} bytes of events at a time; give the job "
-                    "more memory, or set parallel_processes lower"
-                )
+                chunk, n_bytes = outcome.task.chunk, outcome.task.threshold_bytes
+                msg = died_twice(stage.name, chunk, outcome.died, n_bytes)
                 raise DataError(msg)
             done[outcome.task.chunk] = outcome.result
             progress.finish(outcome.task.chunk)
@@ -113,6 +108,19 @@ def make_or_keep(
 def _tell(stage: str, outcome: Outcome[ChunkTask, Report]) -> None:
     at = f" at {outcome.position}" if outcome.position else ""
     log.error("%s: %s%s: %s", stage, outcome.task.chunk, at, outcome.died)
+
+
+def smaller(n_bytes: int) -> int:
+    """Return how much is held at a time when a worker is tried again after it was killed."""
+    return max(1, n_bytes // _SMALLER)
+
+
+def died_twice(stage: str, chunk: str, died: WorkerDiedError | None, n_bytes: int) -> str:
+    """Return what there is to say of a chunk whose second worker has died too."""
+    return (
+        f"{stage}: {chunk} could not be made: {died}, even with {n_bytes} bytes of events at a "
+        "time; give the job more memory, or set parallel_processes lower"
+    )
 
 
 def kept(stage: ChunkStage[Report], task: ChunkTask) -> Report | None:

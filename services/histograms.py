@@ -16,7 +16,7 @@ from schemas.reports import MassReport, PostProcessingReport, SliceReport
 from services import barriers
 from services.batch_histograms import write_batch
 from services.calculations.spectra import Grid
-from services.chunks import digest_of
+from services.chunks import died_twice, digest_of, smaller
 from services.contents import filled_of
 from services.histogram_writing import (
     Filled,
@@ -30,7 +30,7 @@ from services.monitoring import Progress, peak_memory_bytes
 from services.run_directory import RunDirectory, chunk_report, slice_report
 from services.storage import reports
 from services.storage.arrays import Arrays, checked_arrays
-from services.workers import Workers, tell_progress
+from services.workers import Workers, tell_position, tell_progress
 
 log = logging.getLogger(__name__)
 
@@ -97,28 +97,41 @@ def _filled_groups(
     every = workers.n_workers
     groups = {group[0]: group for n in range(every) if (group := tuple(chunks[n::every]))}
     planned = {key: {"masses": None, "chunks": len(group)} for key, group in groups.items()}
-    show = config.parsing_task_config.show_progress_bar
+    parsing = config.parsing_task_config
+    n_bytes = parsing.chunk_yield_threshold_bytes
     counted = {}
-    with Progress("histogram_creation", planned, show=show) as progress:
+    with Progress("histogram_creation", planned, show=parsing.show_progress_bar) as progress:
 
         def hear(group: Sequence[str] | None, counts: Mapping[str, int]) -> None:
             progress.hear(None if group is None else group[0], counts)
 
-        work = partial(fill_chunks, config, paths, plan_file)
-        for outcome in workers.map(work, [*groups.values()], hear):
-            if outcome.result is None:
-                msg = f"histogram_creation: {outcome.died}; give the job more memory"
-                raise DataError(msg)
-            progress.finish(outcome.task[0])
-            counted[outcome.task[0]] = outcome.result
+        waiting = [*groups.values()]
+        for at_a_time in (n_bytes, smaller(n_bytes)):
+            work = partial(fill_chunks, config, paths, plan_file, at_a_time)
+            killed = []
+            for outcome in workers.map(work, waiting, hear):
+                key = outcome.task[0]
+                if outcome.result is None:
+                    where = outcome.position or key
+                    log.error("histogram_creation: %s: %s", where, outcome.died)
+                    progress.forget(key)
+                    killed.append((where, outcome))
+                else:
+                    progress.finish(key)
+                    counted[key] = outcome.result
+            waiting = [outcome.task for _, outcome in killed]
+    if killed:
+        where, outcome = killed[0]
+        msg = died_twice("histogram_creation", where, outcome.died, smaller(n_bytes))
+        raise DataError(msg)
     for key in groups:
         yield counted.pop(key)
 
 
 def fill_chunks(
-    config: Config, paths: RunDirectory, plan_file: Path, chunks: Sequence[str]
+    config: Config, paths: RunDirectory, plan_file: Path, n_bytes: int, chunks: Sequence[str]
 ) -> dict[Sample, SampleHistograms]:
-    """Return the counts of some chunks together, per sample.
+    """Return the counts of some chunks together, per sample, reading so many bytes at a time.
 
     Raises:
         DataError: a chunk is damaged.
@@ -126,6 +139,7 @@ def fill_chunks(
     plan = reports.read(plan_file, Plan)
     filled: dict[Sample, SampleHistograms] = {}
     for chunk in chunks:
+        tell_position(chunk)
         source = reports.read(chunk_report(paths.histograms_input, chunk), PostProcessingReport)
         if source.sample not in filled:
             filled[source.sample] = prepare(config, plan, source.sample)
@@ -135,7 +149,7 @@ def fill_chunks(
         of_sample.stored += source.classes.main
         if not config.histogram_creation_task_config.exclude_outliers:
             of_sample.stored += source.classes.outliers
-        fill_chunk(config, paths, source, plan, of_sample)
+        fill_chunk(config, paths, source, plan, of_sample, n_bytes)
         tell_progress(chunks=1)
     return filled
 
@@ -146,6 +160,7 @@ def fill_chunk(
     source: PostProcessingReport,
     plan: Plan,
     filled: SampleHistograms,
+    n_bytes: int,
 ) -> None:
     """Add the masses of one chunk.
 
@@ -154,7 +169,6 @@ def fill_chunk(
             unprocessed are not there.
     """
     grid = Grid(plan.bin_width_gev, round(plan.max_mass_gev / plan.bin_width_gev))
-    n_bytes = config.parsing_task_config.chunk_yield_threshold_bytes
     endings = ["_main"]
     if not config.histogram_creation_task_config.exclude_outliers:
         endings.append("_outliers")

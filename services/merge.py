@@ -28,10 +28,16 @@ from services.storage.atomic import remove
 log = logging.getLogger(__name__)
 
 
-def run(config: Config, paths: RunDirectory, filled: Sequence[SliceReport]) -> SliceReport:
+def run(
+    config: Config,
+    paths: RunDirectory,
+    filled: Sequence[SliceReport],
+    decided: Sequence[Output],
+) -> SliceReport:
     """Add up the histograms that all slices have counted, write them, and return what was made.
 
-    One file at a time is read. The slices' files are only read.
+    One file at a time is read. The slices' files are only read. `decided` describes what
+    post-processing decided for all of them: the plan.
 
     Raises:
         DataError: a file is not what its job left, or `hadd` adds up something else.
@@ -39,6 +45,8 @@ def run(config: Config, paths: RunDirectory, filled: Sequence[SliceReport]) -> S
     """
     started = time.monotonic()
     plan_file = paths.histograms_input / paths.plan_file.name
+    for output in decided:
+        reports.check(paths.histograms_input / output.name, output)
     plan, described = reports.read(plan_file, Plan), reports.describe(plan_file)
     hadd = shutil.which("hadd")
     written = []

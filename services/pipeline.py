@@ -261,15 +261,16 @@ def merge_run(
                 _undo(config, paths, Slice(index, total), redo)
         for stage in _enabled_stages(config):
             _complete(stage, config, paths, machine, pools)
-        with machine.at(State.MERGING):
-            if total > 1 and STAGES[-1].task in enabled:
-                part = Slice(1, total)
-                expected = barriers.inputs_of_histograms(config, paths, part)
-                filled = barriers.completed_slices(
-                    paths.histograms, STAGES[-1].name, part, expected=expected
-                )
-                merged = merge.run(config, paths, filled)
-            statistics = merge.aggregate_statistics(paths, _folders(paths), total, merged)
+        machine.enter(State.MERGING)
+        if total > 1 and STAGES[-1].task in enabled:
+            part = Slice(1, total)
+            expected = barriers.inputs_of_histograms(config, paths, part)
+            filled = barriers.completed_slices(
+                paths.histograms, STAGES[-1].name, part, expected=expected
+            )
+            decided = barriers.processed_slices(config, paths, part)[0].outputs
+            merged = merge.run(config, paths, filled, decided)
+        statistics = merge.aggregate_statistics(paths, _folders(paths), total, merged)
         story.stages = {
             stage.name: statistics.stages[stage.name]
             for stage in _enabled_stages(config)
@@ -301,10 +302,9 @@ def _complete(
             _tidy(paths, part)
             machine.walk(stage, config, part, pools.of(stage))
     if stage.run is parse.run:
-        with machine.at(stage.state):
-            barriers.judge_parsing(
-                barriers.completed_slices(paths.parsed_data, stage.name, Slice(1, total)), config
-            )
+        machine.enter(stage.state)
+        parsed = barriers.completed_slices(paths.parsed_data, stage.name, Slice(1, total))
+        barriers.judge_parsing(parsed, config)
 
 
 def _story(config: Config, paths: RunDirectory, part: Slice, redo: Collection[str]) -> Story:
@@ -505,11 +505,18 @@ def _tidy(paths: RunDirectory, part: Slice) -> None:
 def _machine(
     paths: RunDirectory, part: Slice, enabled: Sequence[str], *, may_wait: bool = False
 ) -> Iterator[_Machine]:
-    """Yield the state machine of a slice, whose folders are rid of what was never finished."""
+    """Yield the state machine of a slice, whose folders are rid of what was never finished.
+
+    If the body fails, anywhere, so does the machine.
+    """
     _tidy(paths, part)
     machine = _Machine(paths, part, enabled, may_wait=may_wait)
     with last_act(machine.cut_off):
-        yield machine
+        try:
+            yield machine
+        except BaseException:
+            machine.enter(State.FAILED)
+            raise
 
 
 def _worker_count(config: Config, stage: Stage) -> int:
@@ -537,22 +544,21 @@ class _Machine:
             else before.get(stage.name, disabled)
             for stage in STAGES
         }
-        self._enter(State.IDLE)
+        self.enter(State.IDLE)
 
     def walk(self, stage: Stage, config: Config, part: Slice, workers: Workers) -> SliceReport:
         started = datetime.now(UTC)
         self._stages[stage.name] = StageRecord(status=StageStatus.RUNNING, started=started)
-        self._enter(stage.state)
+        self.enter(stage.state)
         log.info("%s starts", stage.name)
         try:
             report = stage.run(config, self._paths, part, workers)
         except BaseException as error:
             if self.may_wait and isinstance(error, BarrierError):
                 self._stages[stage.name] = StageRecord(status=StageStatus.PENDING)
-                self._enter(State.WAITING)
+                self.enter(State.WAITING)
             else:
                 self._end(stage, StageStatus.FAILED, started)
-                self._enter(State.FAILED)
             raise
         self._end(stage, StageStatus.DONE, started)
         for note in report.notes:
@@ -570,29 +576,14 @@ class _Machine:
     def keep(self, stage: Stage) -> None:
         self._stages[stage.name] = StageRecord(status=StageStatus.DONE)
 
-    @contextmanager
-    def at(self, state: State) -> Iterator[None]:
-        self._enter(state)
-        with self._failing():
-            yield
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self._enter(State.FAILED)
-            raise
-
     def draw(self, config: Config) -> None:
         # The state file, which the report reads, has the end of the last stage from here on.
-        with self.at(State.DRAWING):
-            draw_run(config, self._paths, self._part)
+        self.enter(State.DRAWING)
+        draw_run(config, self._paths, self._part)
 
     def finish(self, story: Story) -> None:
-        with self._failing():
-            story.audit()
-        self._enter(State.COMPLETED)
+        story.audit()
+        self.enter(State.COMPLETED)
 
     def _end(self, stage: Stage, status: StageStatus, started: datetime) -> None:
         ended = datetime.now(UTC)
@@ -601,7 +592,7 @@ class _Machine:
             status=status, started=started, ended=ended, seconds=seconds
         )
 
-    def _enter(self, state: State) -> None:
+    def enter(self, state: State) -> None:
         with self._writing:
             self._write(state)
 

@@ -57,7 +57,9 @@ def ending_on_sigterm(patience_seconds: float = PATIENCE_SECONDS) -> Iterator[No
         yield
     finally:
         signal.set_wakeup_fd(fd_before)
-        signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGTERM) is _raise:
+            # Else the process is ending, and goes on ignoring any further one.
+            signal.signal(signal.SIGTERM, before)
         # The thread sees the end of the pipe and closes its side.
         os.close(writing)
 

@@ -157,6 +157,18 @@ def test_an_archive_of_another_job_is_checked_too(
     assert str(victim.parent) in capsys.readouterr().err
 
 
+def test_a_plan_that_is_not_that_of_the_jobs_is_refused_in_the_merge(
+    merged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = copy_of(merged, tmp_path)
+    plan = paths_of(root).plan_file
+    harm(plan, "changed")
+    assert main(["--merge-only", "--run-dir", str(root)]) == 1
+    assert f"error: {plan}: expected the file that its report" in capsys.readouterr().err
+    assert main(["--merge-only", "--run-dir", str(root), "--redo", "post_processing"]) == 0
+    assert_identical(paths_of(merged), paths_of(root))
+
+
 def test_another_runs_output_is_checked_before_it_is_read(
     single: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,9 +18,11 @@ import main
 from schemas.errors import DataError
 from schemas.inputs import Sample
 from schemas.reports import FileStatus, ParseReport
+from schemas.state import RunState, State
 from services.catalogs import demo
 from services.run_directory import RunDirectory, chunk_report
 from services.storage import reports
+from services.termination import TERMINATED
 from tests.factory import make_config, run_pipeline, write_nanoaod
 from tests.servers import OpenDataServer, now_and_then
 
@@ -31,6 +33,10 @@ FAST: dict[str, Any] = {
     "request_total_timeout": 1.0,
     "request_backoff_seconds": 0.001,
     "show_progress_bar": False,
+}
+ENDS = {
+    signal.SIGINT: (main.INTERRUPTED, b"interrupted\n"),
+    signal.SIGTERM: (TERMINATED, b"terminated\n"),
 }
 FAULTS = ("503", "429", "reset", "short", "page", "stall body")
 
@@ -210,8 +216,19 @@ def test_a_sample_of_shuffled_files_is_read(server: OpenDataServer, tmp_path: Pa
     ],
     ids=["record", "release", "stream", "download"],
 )
-def test_ctrl_c_ends_at_once(
-    server: OpenDataServer, tmp_path: Path, stalled: str, settings: dict[str, Any]
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(signal.SIGINT, id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_ends_at_once_what_waits_for_a_server(
+    server: OpenDataServer,
+    tmp_path: Path,
+    stalled: str,
+    settings: dict[str, Any],
+    sent: signal.Signals,
 ) -> None:
     put_events(server, tmp_path, n_files=3, n_events=100)
     server.fault = lambda request: "stall" if request.path.startswith(stalled) else None
@@ -227,12 +244,15 @@ def test_ctrl_c_ends_at_once(
             time.sleep(0.02)
         assert server.asked(stalled)
         time.sleep(0.2)
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, sent)
         started = time.monotonic()
         _, told = process.communicate(timeout=20)
         assert time.monotonic() - started < 5
-        assert process.returncode == main.INTERRUPTED
-        assert told.endswith(b"interrupted\n")
+        code, last_word = ENDS[sent]
+        assert process.returncode == code
+        assert told.endswith(last_word)
+        state = reports.read(tmp_path / "run" / "logs" / "state.json", RunState)
+        assert state.state is State.FAILED
     finally:
         process.kill()
 

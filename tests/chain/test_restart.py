@@ -16,8 +16,10 @@ import yaml
 
 from main import main
 from schemas.config import load
+from schemas.inputs import Slice
 from schemas.reports import SliceReport
-from services import run_directory
+from schemas.state import RunState, State
+from services import pipeline, plots, run_directory
 from services.run_directory import RunDirectory
 from services.storage import reports
 from tests.chain.completeness import CHUNK_REPORTS, chunk_reports, classify, half_written
@@ -62,42 +64,78 @@ DEMO = {
 }
 
 
+N_RUNS = 4
+SECONDS_OF_DRAWING = 5.0
+
+
 @pytest.mark.slow
-def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
+def test_kills_in_every_stage_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Drawing takes most of the time of a small run; the killed processes draw.
+    monkeypatch.setattr(plots, "run", lambda *_: ())
     config = configure(tmp_path / "config.yaml", DEMO)
-    began = time.monotonic()
-    undisturbed = start(config, tmp_path / "undisturbed")
-    output, _ = undisturbed.communicate(timeout=120)
-    assert undisturbed.returncode == 0, output
-    duration = time.monotonic() - began
+    undisturbed = tmp_path / "undisturbed"
+    assert main(["--config", str(config), "--run-dir", str(undisturbed)]) == 0
+    state = reports.read(paths_of(undisturbed).state_file(Slice()), RunState)
+    seconds = {
+        stage.state: state.stages[stage.name].seconds or 0.0 for stage in pipeline.STAGES
+    } | {State.DRAWING: SECONDS_OF_DRAWING}
 
     rng = random.Random(20)
-    killed = 0
-    for attempt in range(200):
-        root = tmp_path / f"run{killed // 4}"
-        running = start(config, root)
-        try:
-            # Moments are spread over the start-up and over all stages.
-            running.communicate(timeout=rng.uniform(0.3, 1.0) * duration)
-        except subprocess.TimeoutExpired:
-            os.killpg(running.pid, signal.SIGKILL)
-            running.communicate()
-            killed += 1
+    hit = []
+    for number in range(N_RUNS):
+        root = tmp_path / f"run{number}"
+        for moment, at_most in seconds.items():
+            before = written(root)
+            hit.append(kill_at(config, root, moment, rng.uniform(0.0, at_most)))
             classify(root)
             assert len(in_flight(root)) <= 2
-        if killed == 20:
-            break
-        assert attempt < 199
-    for root in sorted(tmp_path.glob("run*")):
+            # What was whole is kept, so that only what was in flight is made again.
+            assert before.items() <= written(root).items()
         done = chunk_reports(root)
-        last = start(config, root)
-        output, _ = last.communicate(timeout=120)
-        assert last.returncode == 0, output
+        assert main(["--run-dir", str(root)]) == 0
         assert half_written(root) == []
         assert classify(root)["temporary"] == 0
-        # What was whole is kept, so that only what was in flight is read again.
         assert kept_chunks(root) == list(done.values())
-        assert_identical(paths_of(tmp_path / "undisturbed"), paths_of(root))
+        assert_identical(paths_of(undisturbed), paths_of(root))
+    assert len(hit) >= 20
+    assert {*hit} >= {*seconds}
+
+
+def kill_at(config: Path, root: Path, moment: State, seconds: float) -> State | None:
+    """Kill a run so long after it came to a state, and return the state in which that was."""
+    state = root / "logs" / "state.json"
+    of_earlier_start = state.stat().st_mtime_ns if state.exists() else None
+
+    def is_there() -> bool:
+        return state_at(state) is moment and state.stat().st_mtime_ns != of_earlier_start
+
+    running = start(config, root)
+    deadline = time.monotonic() + 120
+    try:
+        while running.poll() is None and not is_there():
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(seconds)
+        was_alive = running.poll() is None
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+        running.communicate()
+    return state_at(state) if was_alive else None
+
+
+def state_at(path: Path) -> State | None:
+    return reports.read(path, RunState).state if path.exists() else None
+
+
+def written(root: Path) -> dict[Path, int]:
+    """Return when the report of each chunk was written."""
+    found = [
+        path for folder in CHUNK_REPORTS for path in (root / folder).glob("parsed_*chunk*.json")
+    ]
+    return {path: path.stat().st_mtime_ns for path in found}
 
 
 def in_flight(root: Path) -> set[str]:
