@@ -275,7 +275,8 @@ def test_hostile_text_is_shown_and_makes_no_element(tmp_path: Path) -> None:
     text = Text(told(config, paths))
     assert text.text.count(HOSTILE) == 2
     assert text.text.count("<b>&amp;") == 2
-    assert folder.name in text.text
+    # YAML folds a long line at a space.
+    assert folder.name in " ".join(text.text.split())
     # The list of failures is all that the other page has not.
     assert set(text.kinds) == {*expected.kinds, "ol"}
     assert text.kinds.count("script") == expected.kinds.count("script") == 3
