@@ -119,7 +119,7 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], width: int = W
     lines = []
     for row in (header, *rows):
         cells = [
-            [cell] if is_of_numbers else wrap(cell, size, break_long_words=False) or [""]
+            [cell] if is_of_numbers or not cell else wrap(cell, size, break_long_words=False)
             for cell, size, is_of_numbers in zip(row, widths, is_number, strict=True)
         ]
         for number in range(max(map(len, cells))):

@@ -100,6 +100,15 @@ def test_a_column_of_numbers_ends_in_line() -> None:
     ]
 
 
+def test_a_column_may_have_nothing_to_say() -> None:
+    assert aligned(("stage", ""), [("parsing", ""), ("merge", "")]).splitlines() == [
+        "stage",
+        "-------",
+        "parsing",
+        "merge",
+    ]
+
+
 def test_files_that_were_lost_are_told_with_the_first_reasons() -> None:
     reasons = tuple(f"{name}.root: not a ROOT file" for name in "abcde")
     parsed = summary("parsing", 1.0, taken={"files": 9}, failures=reasons)
