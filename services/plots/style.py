@@ -226,7 +226,8 @@ def name_rows(axes: Axes, names: Iterable[str]) -> None:
     labels = [textwrap.fill(name, 40) for name in names]
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
+    # Half a marker's width and more, which may stand on the axis.
+    axes.tick_params(axis="y", length=0, pad=8)
 
 
 def plural(count: int, word: str) -> str:

@@ -7,6 +7,8 @@ const LOG_FLOOR = 0.5;
 // Bins of fewer pixels are drawn with a thinner line.
 const FINE = 2;
 const FEWEST_BINS_IN_VIEW = 4;
+// A narrower one could not be told from a dot.
+const LEAST_BRACKET = 9;
 // A finger or a mouse that moves less has clicked.
 const LEAST_DRAG = 6;
 
@@ -283,8 +285,9 @@ class Plot {
       const [low, high] = test.window_gev.map((edge) => this.x(edge / this.width));
       const isInView = high > MARGIN.left && low < this.size.width - MARGIN.right;
       if (isInView) {
-        const left = Math.max(low, MARGIN.left);
-        const right = Math.min(high, this.size.width - MARGIN.right);
+        const spare = Math.max(0, LEAST_BRACKET - (high - low)) / 2;
+        const left = Math.max(low - spare, MARGIN.left);
+        const right = Math.min(high + spare, this.size.width - MARGIN.right);
         const y = MARGIN.top - 4;
         marks.append(
           svgElement("path", {

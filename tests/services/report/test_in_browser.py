@@ -441,6 +441,22 @@ def chosen_option(page: Page) -> tuple[str, str]:
     return announced, selected
 
 
+def test_whatever_can_be_used_has_a_name_for_screen_readers(page: Page) -> None:
+    show(page, "g0g1")
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    nodes = page.command("Accessibility.getFullAXTree")["nodes"]
+    used = [
+        (node["role"]["value"], node["name"]["value"].strip())
+        for node in nodes
+        if not node["ignored"]
+        and node["role"]["value"]
+        in ("button", "combobox", "image", "link", "listbox", "option", "searchbox", "toolbar")
+    ]
+    assert {role for role, _ in used} >= {"button", "combobox", "image", "listbox", "searchbox"}
+    assert [role for role, name in used if not name] == []
+    assert ("image", "g0g1 in 0e_0m_0j_2g") in used
+
+
 def test_arrow_keys_walk_through_the_list(page: Page) -> None:
     page.evaluate("document.querySelector('#list').focus()")
     assert chosen_option(page) == ("1", "1")
