@@ -489,7 +489,7 @@ class Parsing(Block):
     jobs_logs_path: str
     """Folder of state, reports and logs."""
     release_years: Annotated[Items[Release], AfterValidator(_each_named_once)] = ()
-    """ATLAS releases to read; `demo` makes generated events on this machine."""
+    """ATLAS releases (see --list-releases); `demo` makes generated events on this machine."""
     demo_events: int = Field(200_000, ge=1)
     """How many events the demo release has."""
     specific_record_ids: Annotated[Items[RecordId], AfterValidator(_each_named_once)] = ()
@@ -731,8 +731,9 @@ class MassCalculation(Block):
         missing = sorted(set(self.objects_to_calculate) - set(self.final_state_objects))
         if missing:
             msg = (
-                f"final_state_objects lacks {', '.join(missing)} of objects_to_calculate; a final "
-                "state must count every type that combinations are made of"
+                f"final_state_objects lacks {', '.join(missing)} of objects_to_calculate; add "
+                "it, or leave out final_state_objects: a final state must count every type that "
+                "combinations are made of"
             )
             raise ValueError(msg)
         return self
@@ -1321,6 +1322,8 @@ def _mend(error: Any) -> str:
     found, complaint = error["input"], error["type"]
     if complaint == "tuple_type" and isinstance(found, str):
         return f": write [{found}]"
+    if complaint == "string_type" and isinstance(found, int | float):
+        return f": write it in quotes, '{found}'"
     if complaint not in ("int_type", "float_type") or not isinstance(found, str):
         return ""
     try:

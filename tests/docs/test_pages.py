@@ -131,9 +131,7 @@ def benchmark_commands(page: str) -> list[list[str]]:
     """Return what the lines of a page give to the benchmarks."""
     lines = [words_of(line) for line in code(text_of(page))]
     by_make = [arguments_of_make(words) for words in lines if words[:2] == ["make", "bench"]]
-    return by_make + [
-        words[3:] for words in lines if words[:3] == ["python", "-m", "benchmarks"]
-    ]
+    return by_make + [words[3:] for words in lines if words[:3] == ["python", "-m", "benchmarks"]]
 
 
 @pytest.mark.parametrize("page", [name for name in NAMES if commands(name)])
