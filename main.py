@@ -229,7 +229,10 @@ def telling_how_to_continue(paths: RunDirectory) -> Iterator[None]:
         yield
     except BaseException as error:
         command = f"python main.py --run-dir {paths.root}"
-        error.add_note(f"what is done is kept: continue with `{command}` (or --resume)")
+        error.add_note(
+            f"what is done is kept: continue with `{command}` (or --resume); "
+            "with --config FILE if the configuration has been changed"
+        )
         raise
 
 

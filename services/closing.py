@@ -92,7 +92,7 @@ def cut_flow_table(done: Done) -> str:
 
 
 def losses(done: Done) -> str:
-    """Return what was lost against the will of the configuration; nothing if nothing was."""
+    """Return what was lost against the will of the configuration, if anything was, or all."""
     lines = []
     for report in done:
         n = len(report.failures)
@@ -101,6 +101,10 @@ def losses(done: Done) -> str:
             shown = [f"  {reason}" for reason in report.failures[:_NAMED_FAILURES]]
             more = [f"  and {n - len(shown)} more, in the reports"] if n > len(shown) else []
             lines += [f"LOST: {n:,} of {of} could not be read whole:", *shown, *more]
+        # One of several jobs may well have nothing.
+        is_whole = not isinstance(report, SliceReport) or report.slice_total == 1
+        if is_whole and report.made.get("histograms") == 0:
+            lines.append("NO HISTOGRAM: nothing was left to count; the table says where it went")
     return "\n".join(lines)
 
 

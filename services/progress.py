@@ -95,7 +95,7 @@ class Prospect:
             (bool(self.after), f"is done again where {self.after} makes something else"),
             (
                 not self.unfinished,
-                f"is done; {counted(self.n_failed, 'files')} that failed are tried again",
+                f"is done; what failed is tried again: {counted(self.n_failed, 'files')}",
             ),
             (self.absent == self.unfinished, f"slices that are missing run: {missing}"),
         )

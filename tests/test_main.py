@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from main import main
+from main import main, telling_how_to_continue
 from schemas.config import load
+from schemas.errors import DataError
+from services import run_directory
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -133,3 +135,12 @@ def test_a_run_that_is_interrupted_says_how_it_is_continued(
     told = capsys.readouterr().err
     assert f"continue with `python main.py --run-dir {tmp_path / 'run'}`" in told
     assert told.endswith("interrupted\n")
+
+
+def test_what_was_mended_in_the_configuration_must_be_named_to_continue(tmp_path: Path) -> None:
+    paths = run_directory.layout(tmp_path, load(CHECKOUT / "config.yaml"))
+    with pytest.raises(DataError) as failed, telling_how_to_continue(paths):
+        raise DataError
+    [note] = failed.value.__notes__
+    assert f"`python main.py --run-dir {tmp_path}`" in note
+    assert "--config FILE if the configuration has been changed" in note

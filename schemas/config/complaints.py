@@ -125,6 +125,8 @@ def _mend(error: Any) -> str:
     found, complaint = error["input"], error["type"]
     if complaint == "tuple_type" and isinstance(found, str):
         return f": write [{found}]"
+    if complaint == "string_type" and isinstance(found, int | float):
+        return f": write it in quotes, '{found}'"
     if complaint not in ("int_type", "float_type") or not isinstance(found, str):
         return ""
     try:

@@ -84,8 +84,9 @@ class MassCalculation(Block):
         missing = sorted(set(self.objects_to_calculate) - set(self.final_state_objects))
         if missing:
             msg = (
-                f"final_state_objects lacks {', '.join(missing)} of objects_to_calculate; a final "
-                "state must count every type that combinations are made of"
+                f"final_state_objects lacks {', '.join(missing)} of objects_to_calculate; add "
+                "it, or leave out final_state_objects: a final state must count every type that "
+                "combinations are made of"
             )
             raise ValueError(msg)
         return self

@@ -94,7 +94,7 @@ class Parsing(Block):
     jobs_logs_path: str
     """Folder of state, reports and logs."""
     release_years: Annotated[Items[Release], AfterValidator(_each_named_once)] = ()
-    """ATLAS releases to read; `demo` makes generated events on this machine."""
+    """ATLAS releases (see --list-releases); `demo` makes generated events on this machine."""
     demo_events: int = Field(200_000, ge=1)
     """How many events the demo release has."""
     specific_record_ids: Annotated[Items[RecordId], AfterValidator(_each_named_once)] = ()

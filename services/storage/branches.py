@@ -116,7 +116,7 @@ class FileBranches:
         if name is None:
             msg = (
                 f"{self._where}: expected the branch {' or '.join(names)} ({what}), found none; "
-                "is this the right data layout?"
+                "is this the right data layout? --inspect FILE says which one fits"
             )
             raise DataError(msg)
         return name

@@ -43,14 +43,17 @@ def data_errors(url: str, *, is_remote: bool = False) -> Iterator[None]:
     except (DataError, StorageError):
         raise
     except FileNotFoundError as error:
-        msg = f"{url}: there is no such file; correct the path under local_files"
+        msg = (
+            f"{url}: there is no such file; put it back, or correct the path under local_files and "
+            "begin a new run"
+        )
         raise DataError(msg) from error
     except Exception as error:
         log.debug("%s: the reading library failed", url, exc_info=True)
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         msg = (
             f"{url}: expected a readable ROOT file, found damage or another format "
-            f"({type(error).__name__}: {reason}); replace the file or leave it out"
+            f"({type(error).__name__}: {reason}); replace the file, or begin a run without it"
         )
         is_passing = is_remote or getattr(error, "errno", None) in _PASSING_ERRORS
         raise (TransferError if is_passing else DataError)(msg) from error
@@ -240,7 +243,8 @@ def open_events(
             if tree_name is None:
                 msg = (
                     f"{url}: expected a tree named {' or '.join(wanted)}, found "
-                    f"{', '.join(sorted(there)) or 'an empty file'}; is this the right data layout?"
+                    f"{', '.join(sorted(there)) or 'an empty file'}; is this the right data "
+                    "layout? --inspect FILE says which one fits"
                 )
                 raise DataError(msg)
             events = EventFile(url, file[tree_name], layout, needed, extras, is_remote=is_remote)

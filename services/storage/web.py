@@ -343,4 +343,6 @@ def _cause(error: BaseException) -> str:
         return "no answer within the time-out"
     if "refused" in text:
         return "the connection is refused"
+    if "Failed to resolve" in text:
+        return "there is no network, or no server of that name"
     return f"{type(error).__name__}: {text[:200]}"

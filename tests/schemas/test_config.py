@@ -336,7 +336,12 @@ def test_no_replaced_key_is_also_a_known_one() -> None:
         (HISTOGRAMS, "binning", "logarithmic", "expected 'fixed' or 'resolution'"),
         ("run_metadata", "barrier_wait_seconds", -1, "expected a value greater than or equal to 0"),
         (HISTOGRAMS, "output_filename", 5, "expected a valid string"),
-        ("run_metadata", "run_name", 2024, "expected a valid string"),
+        (
+            "run_metadata",
+            "run_name",
+            2024,
+            "expected a valid string, found 2024: write it in quotes",
+        ),
     ],
     ids=str,
 )
@@ -463,7 +468,10 @@ def test_types_are_put_in_table_order(load_text: Load) -> None:
     [
         ({"objects_to_calculate": ["Jets", "Jets"]}, "a type is named twice"),
         ({"objects_to_calculate": []}, "at least one type is needed"),
-        ({"final_state_objects": ["Electrons"]}, "final_state_objects lacks Jets, Muons, Photons"),
+        (
+            {"final_state_objects": ["Electrons"]},
+            "lacks Jets, Muons, Photons of objects_to_calculate; add",
+        ),
         ({"objects_to_calculate": ["Jet"]}, "expected 'Electrons', 'Muons', 'Jets'"),
     ],
     ids=["twice", "none", "not counted", "misspelt"],

@@ -118,5 +118,14 @@ def test_files_that_were_lost_are_told_with_the_first_reasons() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("n_histograms", "n_jobs", "is_told"), [(0, 1, True), (1, 1, False), (0, 2, False)]
+)
+def test_a_run_without_histograms_is_told(n_histograms: int, n_jobs: int, *, is_told: bool) -> None:
+    made = {"histograms": n_histograms, "ROI copies": 0}
+    report = summary("histogram_creation", 1.0, made=made, slice_total=n_jobs)
+    assert losses([report]).startswith("NO HISTOGRAM") is is_told
+
+
 def test_where_no_file_was_lost_nothing_is_said_of_it() -> None:
     assert losses([summary("parsing", 1.0, taken={"files": 9})]) == ""

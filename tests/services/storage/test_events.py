@@ -167,12 +167,14 @@ def complaint(path: Path, needed: tuple[str, ...] = NEEDED) -> str:
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    assert "there is no such file" in complaint(tmp_path / "none.root")
+    assert "there is no such file; put it back, or" in complaint(tmp_path / "none.root")
 
 
 def test_a_missing_tree_is_told_with_those_that_are_there(tmp_path: Path) -> None:
     path = physlite(tmp_path / "in.root")
-    assert "in.root: expected a tree named Events, found CollectionTree" in complaint(path)
+    said = complaint(path)
+    assert "in.root: expected a tree named Events, found CollectionTree" in said
+    assert said.endswith("is this the right data layout? --inspect FILE says which one fits")
 
 
 def test_an_empty_root_file_is_told(tmp_path: Path) -> None:

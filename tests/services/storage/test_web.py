@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -10,7 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import NameResolutionError
 
+from services.storage import web
 from services.storage.retries import Limits, RangesIgnoredError, RequestError
 from services.storage.web import WebClient
 from tests.servers import ERROR_PAGE, OpenDataServer, Request
@@ -100,6 +104,18 @@ def test_nobody_at_the_address_is_a_passing_failure(client: WebClient) -> None:
     with pytest.raises(RequestError, match="refused") as caught:
         client.get("http://127.0.0.1:1/x")
     assert caught.value.is_passing
+
+
+def test_a_server_whose_name_is_not_known_is_told_in_words() -> None:
+    unknown = NameResolutionError("catalog", HTTPConnection("catalog"), socket.gaierror(-3, "no"))
+    with (
+        pytest.raises(
+            RequestError, match="there is no network, or no server of that name"
+        ) as error,
+        web._request_errors("https://catalog"),  # noqa: SLF001 - the tests ask no name server
+    ):
+        raise unknown
+    assert error.value.is_passing
 
 
 def test_pauses_grow_and_are_no_longer_than_they_should_be(
