@@ -341,7 +341,7 @@ def test_a_lost_array_is_noticed_and_its_channel_named(run: RunDirectory, tmp_pa
     for path in sorted(run.processed.glob("parsed_*_chunk?.json")):
         if "_mc_" not in path.name:
             report = reports.read(path, PostProcessingReport)
-            histograms.fill_chunk(config, run, report, plan, filled)
+            histograms.fill_chunk(config, run, report, plan, filled, 1000)
     with pytest.raises(DataError, match=r"books do not balance.*0j_2g/g0g1"):
         filled.main.check("histograms of data")
     assert not list(tmp_path.iterdir())
