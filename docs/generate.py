@@ -1,7 +1,7 @@
 """Write what pages take from the sources: `make docs`.
 
-It stands between `<!-- modules: FOLDER -->`, `<!-- fields: MODEL -->` or `<!-- configuration: MODEL
--->`, and `<!-- end -->`.
+It stands between `<!-- modules: FOLDER -->`, `<!-- fields: MODEL -->`, `<!-- figures: PACKAGE -->`
+or `<!-- configuration: MODEL -->`, and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pydantic import BaseModel
 
-from schemas import config, inputs, plan, reports, state, statistics
-from services import run_directory
+from schemas import config, inputs, plan, reports, state, statistics, summary
+from services import plots, run_directory
 from services.pipeline import STAGES
 
 DOCS = Path(__file__).resolve().parent
 CHECKOUT = DOCS.parent
 _MARKED = re.compile(
-    r"(<!-- (configuration|fields|modules): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (configuration|fields|figures|modules): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL
 )
 _STAGE_MODULES = [stage.run.__module__.rpartition(".")[2] for stage in STAGES]
 _MODELS: dict[str, type[BaseModel]] = {
     name: model
-    for module in (inputs, plan, reports, state, statistics)
+    for module in (inputs, plan, reports, state, statistics, summary)
     for name, model in vars(module).items()
     if isinstance(model, type) and issubclass(model, BaseModel)
 }
@@ -39,7 +39,12 @@ _MODELS: dict[str, type[BaseModel]] = {
 def generated(name: str) -> str:
     """Return what a page of docs should be."""
     text = (DOCS / name).read_text(encoding="utf-8")
-    made = {"configuration": _configuration, "fields": _fields, "modules": _modules}
+    made = {
+        "configuration": _configuration,
+        "fields": _fields,
+        "figures": _figures,
+        "modules": _modules,
+    }
     return _MARKED.sub(lambda m: f"{m[1]}\n{made[m[2]](m[3])}\n\n{m[4]}", text)
 
 
@@ -75,6 +80,18 @@ def _modules(folder: str) -> str:
             name = path.relative_to(CHECKOUT).as_posix()
             rows.append((f"`{name}`", words.splitlines()[0].rstrip(".")))
     return _table(("module", "what it does"), rows)
+
+
+# Figures
+
+
+def _figures(_: str) -> str:
+    """Return a table of all figures in the order in which they are read."""
+    rows = [
+        (f"`{number:02d}_{name}`", words.rstrip("."))
+        for number, (name, words) in enumerate(plots.FIGURES.items(), start=1)
+    ]
+    return _table(("figure", "what it shows"), rows)
 
 
 # Fields of JSON files

@@ -84,8 +84,7 @@ def without_echoes(details: Sequence[Any]) -> list[Any]:
 def explain(error: Any) -> str:
     """Turn one complaint of the validator into a sentence for the user."""
     location = tuple(error["loc"])
-    # Parts in brackets say which kind of value was tried, not where it stands.
-    where = ".".join(str(part) for part in location if not str(part).startswith("["))
+    where = _spelt(location)
     found = error["input"]
     if error["type"] == "extra_forbidden":
         block = block_at(location[:-1])
@@ -102,20 +101,23 @@ def explain(error: Any) -> str:
     return f"{where}: {expected}, found {as_written(found)}{_mend(error)}{_meaning(location)}"
 
 
+def _spelt(location: Location) -> str:
+    """Return a place as people write it."""
+    # Parts in brackets say which kind of value was tried, not where it stands.
+    return ".".join(str(part) for part in location if not str(part).startswith("["))
+
+
 def _meaning(location: Location) -> str:
-    """Return what the key at a place, or around it, is for, and its default."""
-    fields = fields_of(location[:-1])
-    name = next((str(part) for part in reversed(location) if part in fields), "")
-    field = fields.get(name)
-    if field is None or not field.description:
-        return ""
-    is_given = not field.is_required() and field.default_factory is None
-    default = (
-        f" Default: {as_written(field.default)}." if is_given and _is_short(field.default) else ""
-    )
-    last = max(at for at, part in enumerate(location) if part == name)
-    where = ".".join(map(str, location[: last + 1]))
-    return f". {where}: {field.description}{default}"
+    """Return what the key at a place, or the one that holds it, is for, and its default."""
+    for end in range(len(location), 0, -1):
+        field = fields_of(location[: end - 1]).get(str(location[end - 1]))
+        if field and field.description:
+            is_given = not field.is_required() and field.default_factory is None
+            is_told = is_given and _is_short(field.default)
+            default = f" Default: {as_written(field.default)}." if is_told else ""
+            where = _spelt(location[:end])
+            return f". {where}: {field.description}{default}"
+    return ""
 
 
 def _mend(error: Any) -> str:

@@ -155,7 +155,7 @@ class Parsing(Block):
     Such a file is counted as partly read and listed, but does not count as failed.
     """
     show_progress_bar: bool = True
-    """Show a progress bar per stage on a terminal."""
+    """Show how far each stage is: a bar on a terminal, a line every 30 s elsewhere."""
     possible_data_tree_names: Items[str] = ()
     """Tree names tried before the layout's own."""
     combine_releases: bool = False

@@ -64,7 +64,7 @@ def of_events(parsed: StageStatistics) -> Balance:
     return Balance("Events", parsed.taken.get("events", 0), "read", (kept, *cuts))
 
 
-def of_final_states(computed: StageStatistics, plan: Plan) -> Balance:
+def of_final_states(events: int, computed: StageStatistics, plan: Plan) -> Balance:
     """Return which events have masses: in every channel of a final state there is each once."""
     populations = {
         (sample, Channel.parse(name).final_state): decided.population
@@ -75,7 +75,7 @@ def of_final_states(computed: StageStatistics, plan: Plan) -> Balance:
         Part(unit.removeprefix("events "), count, "cut") for unit, count in computed.lost.items()
     )
     used = Part("with masses", sum(populations.values()), "kept")
-    return Balance("Final states", computed.taken.get("events", 0), "events", (used, *lost))
+    return Balance("Final states", events, "events", (used, *lost))
 
 
 def of_masses(computed: StageStatistics, processed: StageStatistics) -> Balance:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from schemas.inputs import Sample
 from schemas.statistics import StageStatistics
+from services.closing import describe_counts
 from services.report.books import Balance
 from services.report.channels import pack_json
 from services.report.markup import Markup, element, html, join, table
@@ -22,6 +23,14 @@ from services.report.stages import StageLine
 MOST_BYTES = 10_000_000
 # In this order they are one program.
 _SCRIPTS = ("spectrum.js", "plot.js", "channels.js", "browser.js")
+# Of figures whose name is no title.
+_TITLES = {
+    "stages": "what the stages took",
+    "chunks": "what the chunks took",
+    "pt": "transverse momenta",
+    "eta": "pseudorapidities",
+    "bumpnet": "histograms for BumpNet",
+}
 _GENERATED = (
     "Generated, not data: these are the events of the demo release, made by this program. They "
     "say nothing about nature."
@@ -106,6 +115,10 @@ def _summary(content: Content) -> Markup:
     wrong = [balance.what for balance in content.balances if not balance.is_balanced]
     if content.missing:
         state = _state("open", "Unfinished", "What is missing:")
+        if content.why_failed:
+            reasons = (element("p", text, class_="reason") for text in content.why_failed)
+            missing = element("p", "What is missing:")
+            state = join([_state("bad", "Failed", ""), *reasons, missing])
         items = join(element("li", text) for text in content.missing)
         state = join([state, element("ul", items, id="missing")])
     else:
@@ -228,11 +241,12 @@ def _image(title: str, encoded: str, picture: Picture) -> Markup:
 
 
 def _figure_title(stem: str) -> str:
-    """Return for example `Largest channels (simulation)` of `01_largest_channels_mc`."""
+    """Return for example `Largest channels (simulation)` of `10_largest_channels_mc`."""
     words = stem.lstrip("0123456789_")
     suffix = Sample.SIMULATION.suffix
     note = " (simulation)" if words.endswith(suffix) else ""
-    words = words.removesuffix(suffix).replace("_", " ").strip() or stem
+    words = words.removesuffix(suffix)
+    words = _TITLES.get(words, words.replace("_", " ").strip()) or stem
     return f"{words[0].upper()}{words[1:]}{note}"
 
 
@@ -252,7 +266,13 @@ def _cut_flow(content: Content) -> Markup:
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "–"
+    if not whole:
+        return "–"
+    # Only all of it is 100 %, and only nothing 0 %.
+    percent = f"{100 * part / whole:.1f}"
+    if part < whole and percent == "100.0":
+        return "> 99.9 %"
+    return "< 0.1 %" if part and percent == "0.0" else f"{percent} %"
 
 
 def _stages(content: Content) -> Markup:
@@ -291,7 +311,7 @@ def _rate(done: StageStatistics) -> str:
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {unit}" for unit, count in counts.items() if count) or "–"
+    return describe_counts(counts) if any(counts.values()) else "–"
 
 
 def _failures(content: Content) -> Markup:

@@ -20,7 +20,15 @@ from services.contents import (
 from services.progress import StageProgress
 from services.report import books
 from services.report.channels import packed_spectra, rows
-from services.report.stages import Found, StageLine, find, missing, read_states, stage_lines
+from services.report.stages import (
+    Found,
+    StageLine,
+    find,
+    missing,
+    read_states,
+    stage_lines,
+    why_failed,
+)
 from services.run_directory import RunDirectory
 from services.software import versions
 from services.storage.atomic import storage_errors
@@ -58,6 +66,8 @@ class Content:
     ended: datetime | None
     is_generated: bool
     missing: tuple[str, ...]
+    why_failed: tuple[str, ...]
+    """Why jobs have failed, as long as something is missing."""
     stages: tuple[StageLine, ...]
     balances: tuple[books.Balance, ...]
     cut_flows: dict[str, tuple[CutRow, ...]]
@@ -80,13 +90,15 @@ def read_run(config: Config, paths: RunDirectory, progress: Sequence[StageProgre
         DataError: a file of the run is damaged.
     """
     found = find(config, paths)
-    states = read_states(paths)
+    of_parts = read_states(config, paths)
+    states = list(of_parts.values())
     times = [record for state in states for record in state.stages.values()]
     started = [record.started for record in times if record.started]
     ended = [record.ended for record in times if record.ended]
     progress = [one for one in progress if one.stage != _MERGE]
     stages = tuple(stage_lines(states, progress, found.by_stage))
     done = [line.done for line in stages if line.done]
+    left = tuple(missing(progress, found))
     flows = found.parsed.cut_flows if found.parsed else {}
     configuration, changed = _configuration(config, paths)
     return Content(
@@ -94,7 +106,8 @@ def read_run(config: Config, paths: RunDirectory, progress: Sequence[StageProgre
         started=min(started, default=None),
         ended=max(ended, default=None),
         is_generated=found.is_generated,
-        missing=tuple(missing(progress, found)),
+        missing=left,
+        why_failed=tuple(why_failed(paths, of_parts)) if left else (),
         stages=stages,
         balances=tuple(_balances(config, paths, progress, found)),
         cut_flows=books.rows_that_cut(flows),
@@ -120,7 +133,13 @@ def _balances(
         yield books.of_files(planned, found.parsed, is_complete=is_complete)
         yield books.of_events(found.parsed)
     if found.computed and found.processed and found.plan:
-        yield books.of_final_states(found.computed, found.plan)
+        events = found.computed.taken.get("events", 0)
+        of_masses = [one for one in progress if one.stage == found.computed.stage]
+        is_read = any(not one.n_open for one in of_masses)
+        if found.parsed and is_read and paths.processing_input == paths.masses:
+            # What went in must be all that the stage before has made.
+            events = found.parsed.made.get("events", 0)
+        yield books.of_final_states(events, found.computed, found.plan)
         yield books.of_masses(found.computed, found.processed)
         if found.written:
             histograms = config.histogram_creation_task_config

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from operator import add
+from operator import add, attrgetter
 from pathlib import Path
 
 from schemas.config import DEMO, Config
 from schemas.inputs import Sample, Slice
 from schemas.plan import Plan
 from schemas.reports import HistogramReport, MassReport, SliceReport
-from schemas.state import RunState, StageRecord
+from schemas.state import RunState, StageRecord, StageStatus, State
 from schemas.statistics import StageStatistics
+from schemas.summary import Exit, RunSummary
 from services.barriers import absent_slices, completed_slices, missing_slices
 from services.chunks import digest_of
 from services.contents import are_filled_of, is_made_of, sources
@@ -133,12 +134,31 @@ def _sum(of_slices: Sequence[SliceReport]) -> StageStatistics | None:
     return reduce(add, map(StageStatistics.of, of_slices)) if of_slices else None
 
 
-def read_states(paths: RunDirectory) -> list[RunState]:
-    """Return how far the jobs have come: the whole if there is one, else each for itself."""
-    whole = paths.state_file(Slice())
-    files = [whole] if whole.exists() else []
-    files += sorted(paths.logs.glob("state_batch*.json"))
-    return [reports.read(path, RunState) for path in files]
+def read_states(config: Config, paths: RunDirectory) -> dict[Slice, RunState]:
+    """Return how far the jobs have come, and the whole, which is that of the merge, before them."""
+    total = config.run_metadata.total_batch_jobs or 1
+    parts = dict.fromkeys([Slice(), *(Slice(i, total) for i in range(1, total + 1))])
+    files = {part: paths.state_file(part) for part in parts}
+    return {part: reports.read(path, RunState) for part, path in files.items() if path.exists()}
+
+
+def why_failed(paths: RunDirectory, states: Mapping[Slice, RunState]) -> Iterator[str]:
+    """Yield, for every job that has failed, the reason."""
+    for part, state in states.items():
+        if state.state is not State.FAILED:
+            continue
+        who = f"job {part.index}: " if part.total > 1 else "merge: " if len(states) > 1 else ""
+        summary = _summary(paths, part)
+        if summary is None or summary.exit not in (Exit.FAILED, Exit.STOPPED):
+            yield f"{who}it was cut off; {paths.log_file(part).name} has how far it came"
+        else:
+            how = "stopped: " if summary.exit is Exit.STOPPED else ""
+            yield f"{who}{how}{summary.reason}"
+
+
+def _summary(paths: RunDirectory, part: Slice) -> RunSummary | None:
+    file = paths.summary_file(part)
+    return reports.read(file, RunSummary) if file.exists() else None
 
 
 def stage_lines(
@@ -148,6 +168,7 @@ def stage_lines(
 ) -> Iterator[StageLine]:
     """Yield the lines of the table of times, in the order of the stages."""
     of_stage = {one.stage: one for one in progress}
+    is_complete = not any(one.n_open for one in progress)
     for name in dict.fromkeys([*(name for state in states for name in state.stages), *by_stage]):
         records = [state.stages[name] for state in states if name in state.stages]
         done, known = by_stage.get(name), of_stage.get(name)
@@ -159,10 +180,17 @@ def stage_lines(
         n_done = known.total - known.n_open
         status = "failed" if known.failed else "running" if known.running else "unfinished"
         if not known.n_open:
-            status = "done"
+            # All of it was made, and the whole judged then: for example too many files failed.
+            is_judged = not is_complete and _newest(records) is StageStatus.FAILED
+            status = "failed" if is_judged else "done"
         elif not n_done and status == "unfinished":
             status = "not begun"
         yield StageLine(name, status, n_done, known.total, seconds, done)
+
+
+def _newest(records: Sequence[StageRecord]) -> StageStatus | None:
+    ended = [record for record in records if record.ended]
+    return max(ended, key=attrgetter("ended")).status if ended else None
 
 
 def _status(records: Sequence[StageRecord], done: StageStatistics | None) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import io
 import re
 import shlex
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks import __main__ as benchmarks
 from docs import generate
 from main import parse_arguments, refuse_wrong_combinations
 from schemas import config, releases
@@ -35,6 +37,7 @@ from tests.test_architecture import MAY_IMPORT
 
 # Options of programs that are not ours.
 FOREIGN_OPTIONS = {"--user", "--platform"}
+PAGE_OF_BENCHMARKS = "docs/performance.md"
 
 
 # Links
@@ -42,22 +45,15 @@ FOREIGN_OPTIONS = {"--user", "--platform"}
 
 @pytest.mark.parametrize("page", NAMES)
 def test_links_lead_to_files_and_headings_that_exist(page: str) -> None:
-    later = (CHECKOUT / "docs" / "performance.md").resolve()
-    is_later = False
     for link in links(text_of(page)):
         if re.match(r"https?://", link):
             assert link.startswith("https://")
             continue
         path, _, anchor = link.partition("#")
         target = (CHECKOUT / page).parent / path if path else CHECKOUT / page
-        if target.resolve() == later and not later.exists():
-            is_later = True
-            continue
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
-    if is_later:
-        pytest.skip("docs/performance.md is written with the measurements")
 
 
 def test_every_page_is_linked_in_the_readme() -> None:
@@ -82,13 +78,25 @@ def test_pictures_are_small() -> None:
 # Commands
 
 
-@cache
-def our_options() -> frozenset[str]:
-    """Return the options of the program, as its help lists them."""
+def options_of(parse: Callable[[list[str]], object]) -> frozenset[str]:
+    """Return the options of a command line, as its help lists them."""
     output = io.StringIO()
     with contextlib.redirect_stdout(output), pytest.raises(SystemExit):
-        parse_arguments(["--help"])
+        parse(["--help"])
     return frozenset(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", output.getvalue(), re.MULTILINE))
+
+
+@cache
+def our_options() -> frozenset[str]:
+    """Return the options of the program."""
+    return options_of(parse_arguments)
+
+
+def options_for(page: str) -> frozenset[str]:
+    """Return the options that a page may name: the benchmarks' only where those are explained."""
+    if page == PAGE_OF_BENCHMARKS:
+        return our_options() | options_of(benchmarks.parse_arguments)
+    return our_options() | FOREIGN_OPTIONS
 
 
 def words_of(line: str) -> list[str]:
@@ -102,17 +110,28 @@ def words_of(line: str) -> list[str]:
 def arguments_in(line: str) -> list[str] | None:
     """Return what a line gives to our program; None for any other line."""
     words = words_of(line)
-    if words[:1] == ["make"]:
-        [*given] = [word.removeprefix("ARGS=") for word in words if word.startswith("ARGS=")]
-        return shlex.split(given[0]) if given else None
+    if words[:2] == ["make", "run"]:
+        return arguments_of_make(words)
     if "main.py" in words and words[words.index("main.py") - 1].endswith("python"):
         return words[words.index("main.py") + 1 :]
     return None
 
 
+def arguments_of_make(words: list[str]) -> list[str]:
+    """Return what `make` hands on to the program that it starts."""
+    return shlex.split("".join(w.removeprefix("ARGS=") for w in words if w.startswith("ARGS=")))
+
+
 def commands(page: str) -> list[list[str]]:
     found = [arguments_in(line) for line in code(text_of(page))]
     return [arguments for arguments in found if arguments is not None]
+
+
+def benchmark_commands(page: str) -> list[list[str]]:
+    """Return what the lines of a page give to the benchmarks."""
+    lines = [words_of(line) for line in code(text_of(page))]
+    by_make = [arguments_of_make(words) for words in lines if words[:2] == ["make", "bench"]]
+    return by_make + [words[3:] for words in lines if words[:3] == ["python", "-m", "benchmarks"]]
 
 
 @pytest.mark.parametrize("page", [name for name in NAMES if commands(name)])
@@ -130,11 +149,22 @@ def test_commands_are_found_in_pages() -> None:
     )
 
 
+@pytest.mark.parametrize("page", [name for name in NAMES if benchmark_commands(name)])
+def test_the_benchmarks_take_every_command_that_is_shown(page: str) -> None:
+    for arguments in benchmark_commands(page):
+        benchmarks.parse_arguments(arguments)
+
+
+def test_commands_of_benchmarks_are_found() -> None:
+    assert ["chain", "memory"] in benchmark_commands(PAGE_OF_BENCHMARKS)
+    assert [] in benchmark_commands("README.md")
+
+
 @pytest.mark.parametrize("page", NAMES)
 def test_options_in_the_text_exist(page: str) -> None:
     for words in re.findall(r"`(--[^`\n]+)`", prose(text_of(page))):
         for option in re.findall(r"(?<!\S)--[a-z-]+", words):
-            assert option in our_options() | FOREIGN_OPTIONS, words
+            assert option in options_for(page), words
 
 
 @pytest.mark.parametrize("page", NAMES)
@@ -329,8 +359,7 @@ def test_modules_that_are_named_exist(page: str) -> None:
     pattern = r"\b(?:services|schemas|tests|docs|benchmarks)/[\w/-]+\.(?:py|yaml|json|md|txt)\b"
     invented = {"schemas/releases/student-lab.yaml"}
     for name in set(re.findall(pattern, text_of(page))) - invented:
-        if name != "docs/performance.md":
-            assert (CHECKOUT / name).exists(), name
+        assert (CHECKOUT / name).exists(), name
 
 
 def test_the_diagram_has_only_arrows_that_the_house_allows() -> None:

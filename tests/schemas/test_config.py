@@ -821,3 +821,43 @@ def test_every_key_explains_itself() -> None:
         if "description" not in described
     ]
     assert silent == []
+
+
+# Slips that are made often
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "parsing_task_config:\n\trelease_years: [demo]",
+            "line 2, column 1: .*spaces, not with tabs",
+        ),
+        (
+            "parsing_task_config:\n  demo_events: 5\n   threads: 5",
+            "line 3, column 11: .*indented as it should be",
+        ),
+        ("parsing_task_config: {release_years: demo}", r"found 'demo': write \[demo\]"),
+        ("release_years: [demo]", "release_years: unknown key; it belongs to parsing_task_config"),
+        (
+            "parsing_task_config: {kinematic_cuts: {jets: {pt_min: 25,5}}}",
+            "a decimal number has a point, not a comma",
+        ),
+        (
+            "histogram_creation_task_config: {bin_width_gev: -10}",
+            "bin_width_gev.0: expected a value greater than 0, found -10. .*Bin width in GeV",
+        ),
+        ("post_processing_task_config: {max_mass_gev: 1e4}", "text: write 10000.0"),
+        ("parsing_task_config: {demo_events: '5'}", "text: write 5. "),
+    ],
+    ids=["tab", "indentation", "list", "section", "comma", "negative width", "1e4", "quotes"],
+)
+def test_a_frequent_slip_is_told_with_its_mend(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load(path)
+
+
+def test_a_list_of_one_wrong_item_is_one_error(complaints: Complaints) -> None:
+    assert len(complaints(demo_with(HISTOGRAMS, bin_width_gev=[-10]))) == 1

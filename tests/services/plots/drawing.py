@@ -56,7 +56,9 @@ def drawn(run: Run) -> dict[str, Figure]:
 
 
 def files(run: Run) -> list[str]:
-    return sorted(path.name for path in run[1].plots.glob("*"))
+    """Return the names of the files of all figures: the report lies beside them."""
+    paths = run[1]
+    return sorted(path.name for path in paths.plots.glob("*") if path != paths.report_file)
 
 
 def named(names: Sequence[str], suffix: str) -> list[str]:

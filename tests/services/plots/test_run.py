@@ -185,12 +185,13 @@ def make_empty(paths: RunDirectory) -> RunDirectory:
 
 def test_the_same_run_gives_the_same_bytes(of_pairs: Run) -> None:
     config, paths = of_pairs
-    before = {path.name: path.read_bytes() for path in paths.plots.iterdir()}
+    before = {name: (paths.plots / name).read_bytes() for name in files(of_pairs)}
     # Neither a user's own style nor an earlier figure may show.
     with mpl.rc_context({"font.size": 31.0, "text.color": "red"}):
         plots.run(config, paths, Slice())
     assert len(before) == 2 * len(OF_CHANNELS)
-    assert {path.name: path.read_bytes() for path in paths.plots.iterdir()} == before
+    assert {name: (paths.plots / name).read_bytes() for name in before} == before
+    assert files(of_pairs) == list(before)
 
 
 def test_a_figure_that_cannot_be_made_any_more_is_removed_and_nothing_else(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_events_of_a_final_state_count_once_however_many_channels_it_has() -> No
     }
     plan = Plan(bin_width_gev=10.0, max_mass_gev=100.0, channels=channels)
     lost = {"events in rare final states": 3, "events without combination": 20}
-    line = books.of_final_states(stage(taken={"events": 70}, lost=lost), plan)
+    line = books.of_final_states(70, stage(lost=lost), plan)
     assert counts_of(line) == {
         "with masses": 47,
         "in rare final states": 3,

@@ -554,6 +554,13 @@ def test_on_paper_the_spectrum_is_shown_without_the_tools(page: Page) -> None:
     assert page.evaluate("document.querySelector('#plot').getClientRects().length") == 1
 
 
+def test_on_paper_no_table_is_cut_off(page: Page) -> None:
+    # A4 upright, without its margins.
+    page.resize(718, 1000)
+    page.prefer("light", media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") == 718
+
+
 def test_without_a_plan_the_page_says_what_to_do(
     chromium: Page, config: Config, tmp_path: Path
 ) -> None:

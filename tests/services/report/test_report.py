@@ -21,6 +21,7 @@ from schemas.config import DEMO, Config
 from schemas.errors import DataError, StorageError
 from schemas.inputs import Sample
 from schemas.reports import SliceReport
+from schemas.summary import RunSummary
 from services import pipeline, report, run_directory
 from services.report import page
 from services.report.reading import Browser, Content, Picture, read_run
@@ -184,6 +185,73 @@ def test_missing_jobs_are_named_by_their_numbers(tmp_path: Path) -> None:
     assert "The books balance" in text
 
 
+def test_a_failed_run_says_why_and_which_stage(tmp_path: Path) -> None:
+    config = two_muons(tmp_path, MASSES, n_files=2)
+    (tmp_path / "1.root").write_bytes(b"damaged")
+    paths = run_directory.open_run(config, tmp_path / "run", BEGUN)
+    with pytest.raises(DataError, match="1 of 2 files failed"):
+        pipeline.run(config, paths, ALL)
+    content = read_run(config, paths, pipeline.progress(config, paths))
+    summary = reports.read(paths.summary_file(ALL), RunSummary)
+    assert content.why_failed == (summary.reason,)
+    assert content.failures == tuple(file.reason for file in summary.failed_files)
+    assert content.software == summary.software
+    # The files that could be read are on the books all the same.
+    assert all(balance.is_balanced for balance in content.balances) is summary.balanced is True
+    statuses = {line.name: line.status for line in content.stages}
+    assert statuses == {
+        "fetching": "done",
+        "parsing": "failed",
+        **dict.fromkeys(LATER, "not begun"),
+    }
+    text = Text(told(config, paths)).text
+    assert "✗Failed" in text
+    assert "Unfinished" not in text
+    for part in ("2 planned", "1 read", "1 failed", "1 file could not be read whole"):
+        assert part in text
+
+
+def test_a_failure_that_was_mended_is_told_no_more(tmp_path: Path) -> None:
+    config = two_muons(tmp_path, MASSES, n_files=2)
+    good = (tmp_path / "1.root").read_bytes()
+    (tmp_path / "1.root").write_bytes(b"damaged")
+    paths = run_directory.open_run(config, tmp_path / "run", BEGUN)
+    with pytest.raises(DataError, match="1 of 2 files failed"):
+        pipeline.run(config, paths, ALL)
+    (tmp_path / "1.root").write_bytes(good)
+    pipeline.run(config, paths, ALL, draws=False)
+    text = Text(told(config, paths)).text
+    assert "Complete Every stage of this run is done." in text
+    assert "Failed:" not in text
+    assert "✗" not in text
+
+
+def test_a_failed_job_is_named(tmp_path: Path) -> None:
+    config = batch(tmp_path, 2)
+    (tmp_path / "3.root").write_bytes(b"damaged")
+    paths = run_directory.open_run(config, tmp_path / "run", BEGUN)
+    pipeline.run(config, paths, pipeline.slice_of(config))
+    other = batch(tmp_path, 1)
+    (tmp_path / "3.root").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="files failed"):
+        pipeline.run(other, paths, pipeline.slice_of(other))
+    whole = batch(tmp_path, None)
+    [why] = read_run(whole, paths, pipeline.progress(whole, paths)).why_failed
+    assert why.startswith("job 1: ")
+    assert "files failed" in why
+
+
+def test_a_run_that_was_killed_before_it_could_say_why_names_its_log(tmp_path: Path) -> None:
+    config = two_muons(tmp_path, MASSES, n_files=2)
+    (tmp_path / "1.root").write_bytes(b"damaged")
+    paths = run_directory.open_run(config, tmp_path / "run", BEGUN)
+    with pytest.raises(DataError, match="1 of 2 files failed"):
+        pipeline.run(config, paths, ALL)
+    paths.summary_file(ALL).unlink()
+    [why] = read_run(config, paths, pipeline.progress(config, paths)).why_failed
+    assert "pipeline.log" in why
+
+
 def test_jobs_that_are_not_merged_are_unfinished(tmp_path: Path) -> None:
     for task in ("parsing", *LATER):
         only = {f"do_{other}": other == task for other in ("parsing", *LATER)}
@@ -212,6 +280,17 @@ def test_a_merged_run_has_the_books_of_all_jobs(tmp_path: Path) -> None:
     # The whole and a run of one job show the same channels.
     single = done(two_muons(tmp_path / "one", MASSES), tmp_path / "single")
     assert channels_in(single) == channels_in(text)
+
+
+def test_what_was_merged_of_other_jobs_is_not_shown(tmp_path: Path) -> None:
+    paths = factory.run_pipeline(batch(tmp_path, 1), tmp_path / "run")
+    config = batch(tmp_path, None)
+    pipeline.merge_run(config, paths, draws=False)
+    merged = reports.read(paths.merge_report, SliceReport)
+    reports.write(paths.merge_report, merged.model_copy(update={"inputs": "of others"}), ALL)
+    content = read_run(config, paths, pipeline.progress(config, paths))
+    assert content.missing == ("the histograms of the jobs are not merged",)
+    assert not any(line.what.startswith("Histograms") for line in content.balances)
 
 
 def test_a_plan_of_another_configuration_is_not_shown(tmp_path: Path) -> None:
@@ -261,6 +340,20 @@ def test_books_that_do_not_balance_are_red(tmp_path: Path) -> None:
     assert text.count('<span class="sign bad">✗</span>') == 2
 
 
+def test_events_that_were_lost_between_two_stages_are_red(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    paths = write_run(tmp_path / "run", config, entries())
+    file = slice_report(paths.parsed_data, ALL)
+    parsed = reports.read(file, SliceReport)
+    more = {
+        "taken": parsed.taken | {"events": parsed.taken["events"] + 1},
+        "made": parsed.made | {"events": parsed.made["events"] + 1},
+    }
+    reports.write(file, parsed.model_copy(update=more), ALL)
+    text = Text(told(config, paths)).text
+    assert "The books do not balance Look at: Final states." in text
+
+
 HOSTILE = """</script></style><script>alert(1)</script><img src=x onerror="alert('2')">&"""
 
 
@@ -275,7 +368,8 @@ def test_hostile_text_is_shown_and_makes_no_element(tmp_path: Path) -> None:
     text = Text(told(config, paths))
     assert text.text.count(HOSTILE) == 2
     assert text.text.count("<b>&amp;") == 2
-    assert folder.name in text.text
+    # YAML folds a long line at a space.
+    assert folder.name in " ".join(text.text.split())
     # The list of failures is all that the other page has not.
     assert set(text.kinds) == {*expected.kinds, "ol"}
     assert text.kinds.count("script") == expected.kinds.count("script") == 3
@@ -324,6 +418,7 @@ def bare_content(**parts: Any) -> Content:
         ended=None,
         is_generated=False,
         missing=(),
+        why_failed=(),
         stages=(),
         balances=(),
         cut_flows={},
@@ -365,6 +460,21 @@ def test_the_largest_channels_keep_their_spectra_where_not_all_fit() -> None:
 )
 def test_times_are_written_for_people(seconds: float, expected: str) -> None:
     assert page._duration(seconds) == expected  # noqa: SLF001 - it is in many cells
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "expected"),
+    [
+        (0, 0, "–"),
+        (0, 5, "0.0 %"),
+        (1, 5000, "< 0.1 %"),
+        (1, 3, "33.3 %"),
+        (4999, 5000, "> 99.9 %"),
+        (5, 5, "100.0 %"),
+    ],
+)
+def test_only_all_is_a_hundred_percent(part: int, whole: int, expected: str) -> None:
+    assert page._share(part, whole) == expected  # noqa: SLF001 - it is in many cells
 
 
 def test_a_damaged_file_fails_the_report_and_is_named(tmp_path: Path) -> None:
