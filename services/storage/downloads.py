@@ -16,7 +16,7 @@ from typing import Any
 
 from schemas.errors import DataError, TransferError
 from schemas.inputs import LARGEST_FILE, InputFile
-from services.storage.atomic import storage_errors
+from services.storage.atomic import require_space, storage_errors
 from services.storage.background import Task, start
 from services.storage.locks import locked
 from services.storage.retries import Limits, RequestError
@@ -134,6 +134,7 @@ class Downloads:
                 if at > size:
                     target.truncate(0)
                     at = 0
+                require_space(part.parent, size - at)
                 while at < size:
                     stop = min(at + BLOCK, size)
                     target.write(transport.read([(at, stop)])[0])

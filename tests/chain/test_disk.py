@@ -14,12 +14,15 @@ import yaml
 from main import main
 from schemas.config import load
 from schemas.errors import StorageError
-from schemas.inputs import Slice
+from schemas.inputs import InputFile, Sample, Slice
 from services import run_directory
 from services.storage.atomic import appearing, remove_leftovers, require_space, temporary_name
+from services.storage.downloads import Downloads
+from services.storage.retries import Limits
 from tests.chain.identity import assert_identical
 from tests.chain.test_identity import random_collection
 from tests.factory import write_nanoaod
+from tests.servers import OpenDataServer
 
 DISK_BYTES = 1_200_000
 
@@ -82,6 +85,24 @@ def test_a_disk_that_runs_full_stops_the_run_which_goes_on_when_there_is_room(
         for path in (tmp_path / "undisturbed", root)
     ]
     assert_identical(*done)
+
+
+def test_a_file_that_the_disk_has_no_room_for_is_not_downloaded(
+    server: OpenDataServer, small_disk: Path
+) -> None:
+    content = b"root" + bytes(2 * DISK_BYTES)
+    file = InputFile(
+        url=server.put("a.root", content),
+        source="record_1",
+        layout="cms-nanoaod",
+        sample=Sample.DATA,
+        size=len(content),
+    )
+    limits = Limits(1.0, 1.0, 5.0, retries=0, backoff=0.001)
+    downloads = Downloads(small_disk / "files", limits, None, 1)
+    with pytest.raises(StorageError, match=r"files/record_1: expected room for 2,400,004 bytes"):
+        downloads.local_copy(file, server.address("a.root"))
+    assert server.sent < DISK_BYTES
 
 
 def test_less_room_than_needed_is_told_before_writing(tmp_path: Path) -> None:
