@@ -199,15 +199,18 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         PipelineError: the run failed.
     """
-    of_run, config = read_configuration(options)
-    redo = tasks_to_redo(options, config)
-    if redo and options.run_dir:
-        refuse_no_run(options)
     from services import pipeline, run_directory
     from services.terminal import logging_to
 
-    chosen = run_directory.newest_unfinished(config) if options.resume else options.run_dir
-    paths = run_directory.open_run(of_run, chosen, datetime.now())  # noqa: DTZ005 - folder names are in local time
+    of_run, config = read_configuration(options)
+    if options.resume:
+        # From here on it is like any other run that is continued, with its own configuration.
+        options.run_dir = run_directory.newest_unfinished(config)
+        of_run, config = read_configuration(options)
+    redo = tasks_to_redo(options, config)
+    if redo and options.run_dir:
+        refuse_no_run(options)
+    paths = run_directory.open_run(of_run, options.run_dir, datetime.now())  # noqa: DTZ005 - folder names are in local time
     part = pipeline.slice_of(config)
     with telling_how_to_continue(paths), logging_to(paths.log_file(part)):
         # A job without --tasks does what it can; only one that is sent to a stage waits for it.

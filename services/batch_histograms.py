@@ -20,7 +20,7 @@ from services.calculations.filling import Counts
 from services.histogram_writing import SampleHistograms, write_main
 from services.run_directory import RunDirectory
 from services.storage import reports
-from services.storage.atomic import appearing, storage_errors
+from services.storage.atomic import appearing, require_space, storage_errors
 
 _DAMAGE = (BadZipFile, EOFError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
@@ -35,6 +35,7 @@ def write_batch(
         StorageError: a file cannot be written.
     """
     made.check_stored()
+    require_space(paths.histograms, made.nbytes)
     counts_file = paths.batch_counts(part, made.sample)
     with appearing(counts_file, part) as temporary:
         write_counts(temporary, config, made, plan)

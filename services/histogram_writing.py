@@ -26,7 +26,7 @@ from services.calculations.objects import Integers
 from services.contents import origin_note
 from services.run_directory import RunDirectory
 from services.storage import reports
-from services.storage.atomic import appearing
+from services.storage.atomic import appearing, require_space
 from services.storage.histograms import LARGEST_EXACT, MassHistogram, write_histograms
 
 log = logging.getLogger(__name__)
@@ -90,6 +90,16 @@ class SampleHistograms:
         self.stored += other.stored
         return self
 
+    @property
+    def nbytes(self) -> int:
+        """What the contents of all bins take, uncompressed."""
+        return sum(
+            contents.nbytes
+            for filled in (self.main, self.unprocessed)
+            for counts in filled.counts.values()
+            for contents in counts.of_axes
+        )
+
     def check_stored(self) -> None:
         """Raise DataError unless there are as many masses as the chunks' reports promise."""
         found = sum(counts.masses for counts in self.main.counts.values())
@@ -138,6 +148,7 @@ def write_sample(
     """
     made.main.check(f"histograms of {made.sample}")
     made.unprocessed.check(f"unprocessed histograms of {made.sample}")
+    require_space(paths.histograms, made.nbytes)
     histograms = config.histogram_creation_task_config
     names = sorted({*made.main.bins, *made.unprocessed.bins})
     groups: Iterable[tuple[str | None, Iterable[str]]] = [(None, names)]

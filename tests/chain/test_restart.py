@@ -288,3 +288,26 @@ def test_a_file_that_failed_at_first_is_read_on_restart(tmp_path: Path) -> None:
     (tmp_path / "b.root").write_bytes(whole)
     assert main(["--run-dir", str(root)]) == 0
     assert_identical(paths_of(undisturbed), paths_of(root))
+
+
+def test_a_run_is_resumed_with_its_own_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_nanoaod(tmp_path / "in.root", jets=[[(50.0, 0.1, 0.2, 5.0)] * 2] * 9)
+    configure(
+        tmp_path / "config.yaml",
+        {
+            "parsing_task_config": {"local_files": {"cms-nanoaod": ["in.root"]}},
+            "mass_calculation_task_config": {"objects_to_calculate": ["Jets"]},
+        },
+    )
+    # The cut into chunks, which no other configuration may change.
+    begun_with = ["--set", "parsing_task_config.chunk_input_bytes=12345"]
+    assert main(["--tasks", "parsing", *begun_with]) == 0
+    (root,) = (tmp_path / "output").iterdir()
+    state = root / "logs" / "state.json"
+    state.write_text(state.read_text().replace("COMPLETED", "FAILED"))
+    assert main(["--resume"]) == 0
+    assert load(root / "config.yaml").parsing_task_config.chunk_input_bytes == 12345
+    assert reports.read(state, RunState).state is State.COMPLETED
