@@ -16,6 +16,7 @@ from schemas.plan import ChannelPlan, Plan
 from schemas.reports import ClassCounts, HistogramReport, SliceReport
 from services import merge, run_directory
 from services.batch_histograms import write_counts
+from services.calculations.filling import Moments
 from services.histogram_writing import prepare
 from services.run_directory import RunDirectory
 from services.storage import reports
@@ -60,7 +61,7 @@ def write_slice(
         bins = np.minimum(rng.exponential(N_BINS / 8, MASSES_PER_SLICE), N_BINS - 1)
         counts.of_axes[0] += np.bincount(bins.astype(np.int64), minlength=N_BINS)
         counts.masses += MASSES_PER_SLICE
-        counts.whole.sum_m += float(bins.sum())
+        counts.whole += Moments.of_sums(float(bins.sum()), 0.0)
         made.stored += MASSES_PER_SLICE
     path = paths.batch_counts(part, Sample.DATA)
     write_counts(path, config, made, reports.describe(paths.plan_file))

@@ -16,7 +16,7 @@ from schemas.errors import DataError
 from schemas.inputs import Slice
 from schemas.reports import HistogramReport, Output
 from services.calculations.binning import Axis
-from services.calculations.filling import Counts
+from services.calculations.filling import Counts, Moments
 from services.histogram_writing import SampleHistograms, write_main
 from services.run_directory import RunDirectory
 from services.storage import reports
@@ -166,12 +166,10 @@ def _add_rows(rows: list[tuple[str, Axis, Counts, int]], stored: dict[str, Any])
         # Each bin is there once, so that this adds to each.
         of_channel.of_axes[number][stored["bins"][filled]] += stored["counts"][filled]
         sum_m, sum_m2, of_stretch, of_stretch2 = stored["sums"][row].tolist()
-        of_channel.of_stretches[number].sum_m += of_stretch
-        of_channel.of_stretches[number].sum_m2 += of_stretch2
+        of_channel.of_stretches[number] += Moments.of_sums(of_stretch, of_stretch2)
         if number == 0:
             # What the rows of a channel have in common.
-            of_channel.whole.sum_m += sum_m
-            of_channel.whole.sum_m2 += sum_m2
+            of_channel.whole += Moments.of_sums(sum_m, sum_m2)
             masses, overflow = stored["totals"][row].tolist()
             of_channel.masses += masses
             of_channel.overflow += overflow

@@ -66,23 +66,52 @@ def _stretch(axis: Axis, decided: ChannelPlan) -> tuple[int, int]:
     return longest_stretch(is_vetoed)
 
 
+# Every float64 is a whole multiple of this power of 2.
+_BITS = 1074
+
+
 @dataclass
 class Moments:
-    """Sums over masses in GeV: of m and of m^2. Taken of the masses, not of bin centres."""
+    """Sums over masses in GeV: of m and of m^2. Taken of the masses, not of bin centres.
 
-    sum_m: float = 0.0
-    sum_m2: float = 0.0
+    What is added is added exactly, as whole numbers: rounded sums would depend on the order, and so
+    on which worker counted what.
+    """
+
+    exact_m: int = 0
+    exact_m2: int = 0
 
     @classmethod
     def of(cls, exact: Array) -> Self:
         """Return the sums over masses in float64, shape (n,)."""
-        return cls(float(exact.sum()), float(np.square(exact).sum()))
+        return cls.of_sums(float(exact.sum()), float(np.square(exact).sum()))
+
+    @classmethod
+    def of_sums(cls, sum_m: float, sum_m2: float) -> Self:
+        """Return sums that were worked out elsewhere."""
+        return cls(_whole(sum_m), _whole(sum_m2))
+
+    @property
+    def sum_m(self) -> float:
+        """The sum of m, rounded once."""
+        return self.exact_m / (1 << _BITS)
+
+    @property
+    def sum_m2(self) -> float:
+        """The sum of m^2, rounded once."""
+        return self.exact_m2 / (1 << _BITS)
 
     def __iadd__(self, other: Self) -> Self:
         """Add the sums of other masses."""
-        self.sum_m += other.sum_m
-        self.sum_m2 += other.sum_m2
+        self.exact_m += other.exact_m
+        self.exact_m2 += other.exact_m2
         return self
+
+
+def _whole(value: float) -> int:
+    numerator, denominator = value.as_integer_ratio()
+    # The denominator is a power of 2.
+    return numerator << (_BITS + 1 - denominator.bit_length())
 
 
 @dataclass

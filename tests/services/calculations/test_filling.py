@@ -1,5 +1,7 @@
 """Counting into bins: additive, whatever the pieces."""
 
+import math
+import random
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from schemas.config import HistogramCreation
 from schemas.inputs import Sample
 from schemas.plan import ChannelPlan, Plan
 from schemas.reports import ClassCounts
-from services.calculations.filling import Bins, Counts, add, main_bins, unprocessed_bins
+from services.calculations.filling import Bins, Counts, Moments, add, main_bins, unprocessed_bins
 from services.calculations.objects import Array
 from services.calculations.spectra import Grid
 
@@ -133,6 +135,22 @@ def test_the_sum_of_pieces_is_the_whole(masses: list[float], n_pieces: int) -> N
     ]:
         assert mine.sum_m == pytest.approx(others.sum_m, rel=1e-12)
         assert mine.sum_m2 == pytest.approx(others.sum_m2, rel=1e-12)
+
+
+SUMS = st.lists(st.floats(1e-300, 1e300), max_size=20)
+
+
+@given(SUMS, st.randoms(use_true_random=False))
+def test_sums_do_not_depend_on_the_order_and_are_rounded_once(
+    values: list[float], rng: random.Random
+) -> None:
+    shuffled = rng.sample(values, len(values))
+    totals = [Moments(), Moments()]
+    for total, order in zip(totals, (values, shuffled), strict=True):
+        for value in order:
+            total += Moments.of_sums(value, -value)  # noqa: PLW2901 - in place
+    assert totals[0] == totals[1]
+    assert (totals[0].sum_m, totals[0].sum_m2) == (math.fsum(values), -math.fsum(values))
 
 
 @given(MASSES)
