@@ -14,11 +14,13 @@ from benchmarks.runs import FETCHING, PER_EVENT, RAREST, Run, new_run
 from benchmarks.samples import make_sample
 from schemas.inputs import Sample
 from schemas.plan import Plan
+from schemas.reports import PostProcessingReport
 from services.calculations.filling import Counts
 from services.calculations.objects import Array
 from services.calculations.spectra import Grid
 from services.histogram_writing import Filled, SampleHistograms, prepare
 from services.histograms import fill_chunk
+from services.run_directory import chunk_report
 from services.storage import reports
 from services.storage.arrays import open_arrays
 from services.storage.histograms import MassHistogram, write_histograms
@@ -36,7 +38,8 @@ def fill(run: Run, plan: Plan, chunks: Sequence[str]) -> SampleHistograms:
     """Return the histograms of a run, filled as its stage does."""
     filled = prepare(run.config, plan, Sample.DATA)
     for chunk in chunks:
-        fill_chunk(run.config, run.paths, chunk, plan, filled)
+        source = reports.read(chunk_report(run.paths.processed, chunk), PostProcessingReport)
+        fill_chunk(run.config, run.paths, source, plan, filled, WHOLE)
     return filled
 
 
