@@ -548,10 +548,10 @@ class _Machine:
 
     def walk(self, stage: Stage, config: Config, part: Slice, workers: Workers) -> SliceReport:
         started = datetime.now(UTC)
-        self._stages[stage.name] = StageRecord(status=StageStatus.RUNNING, started=started)
-        self.enter(stage.state)
-        log.info("%s starts", stage.name)
         try:
+            self._stages[stage.name] = StageRecord(status=StageStatus.RUNNING, started=started)
+            self.enter(stage.state)
+            log.info("%s starts", stage.name)
             report = stage.run(config, self._paths, part, workers)
         except BaseException as error:
             if self.may_wait and isinstance(error, BarrierError):

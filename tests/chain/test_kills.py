@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,14 @@ def wait_until(is_so: Callable[[], bool], running: subprocess.Popen[bytes]) -> b
     return False
 
 
+@cache
+def state_file_of(root: Path, part: Slice) -> Path:
+    """Return where the state is: reading the configuration takes longer than some stages."""
+    return paths_of(root).state_file(part)
+
+
 def state_of(root: Path, part: Slice) -> RunState | None:
-    path = paths_of(root).state_file(part)
+    path = state_file_of(root, part)
     return reports.read(path, RunState) if path.exists() else None
 
 
@@ -259,7 +266,9 @@ def test_sigterm_ends_a_run_with_its_workers_in_time(
 ) -> None:
     root = tmp_path / "run"
     shutil.copytree(finished, root)
-    running = start(["--run-dir", str(root), "--redo", stage])
+    # So little memory that the stage takes seconds: it must not be over before it is noticed.
+    slowly = "parsing_task_config.chunk_yield_threshold_bytes=4000"
+    running = start(["--run-dir", str(root), "--redo", stage, "--set", slowly])
     assert wait_until(lambda: is_at(root, Slice(), stage), running)
     terminate(running, everyone=everyone)
     state = state_of(root, Slice())
