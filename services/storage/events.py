@@ -22,9 +22,6 @@ from services.storage.unpacking import Columns, unpack_objects, unpack_scores
 
 log = logging.getLogger(__name__)
 
-PARSED_TREE = "events"
-# Decompressing costs a third of zlib's time and the files are hardly larger.
-_COMPRESSION = uproot.LZ4(1)
 _IDENTITY = {"run": np.uint32, "lumi": np.uint32, "event": np.uint64}
 # What a mounted remote file system answers when its network fails.
 _PASSING_ERRORS = frozenset({errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.EAGAIN, errno.ENXIO})
