@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import uproot
 
 from schemas.errors import DataError, StorageError, TransferError
 from schemas.releases import Discriminant, Layout
@@ -18,6 +17,8 @@ from services.calculations.btagging import is_computed
 from services.calculations.objects import B_TAG, Events, Integers, Objects
 from services.storage.branches import NO_EXTRAS, Extras, FileBranches
 from services.storage.decompression import fast_zlib
+from services.storage.flat_columns import read_columns
+from services.storage.local_files import open_local
 from services.storage.unpacking import Columns, unpack_objects, unpack_scores
 
 log = logging.getLogger(__name__)
@@ -132,8 +133,7 @@ class EventFile:
         return Events(**identity, objects=objects, triggers=triggers)
 
     def _fetch(self, branches: Collection[str], start: int, stop: int) -> Columns:
-        arrays = self._tree.arrays(list(branches), entry_start=start, entry_stop=stop, library="ak")
-        return Columns(self._url, stop - start, arrays)
+        return Columns(self._url, stop - start, read_columns(self._tree, branches, start, stop))
 
     def _refuse_untagged(self, jets: Objects, btag: Discriminant, stop: int) -> None:
         """Raise DataError if no jet of the file has a b-tag discriminant.
@@ -230,8 +230,7 @@ def open_events(
     """
     is_remote = opener is not None
     with data_errors(url, is_remote=is_remote):
-        # What was read is not read again: the library would keep 100 MB of it.
-        file = opener() if opener else uproot.open(url, array_cache=None)
+        file = opener() if opener else open_local(url)
     with file, fast_zlib():
         with data_errors(url, is_remote=is_remote):
             there = {name.partition(";")[0] for name in file.keys(recursive=False)}
@@ -264,7 +263,7 @@ def list_trees(url: str, opener: Callable[[], Any] | None = None) -> dict[str, T
         DataError: the file cannot be read.
     """
     is_remote = opener is not None
-    with data_errors(url, is_remote=is_remote), opener() if opener else uproot.open(url) as file:
+    with data_errors(url, is_remote=is_remote), opener() if opener else open_local(url) as file:
         classes = file.classnames(recursive=False)
         names = [name for name, kind in classes.items() if kind in _TREE_CLASSES]
         found = {name.partition(";")[0]: file[name] for name in reversed(names)}

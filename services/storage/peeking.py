@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import uproot
-
 from services.storage.events import data_errors
+from services.storage.local_files import open_local
 
 
 def has_branch(url: str, trees: Sequence[str], names: Sequence[str]) -> bool:
@@ -18,7 +17,7 @@ def has_branch(url: str, trees: Sequence[str], names: Sequence[str]) -> bool:
     Raises:
         DataError: the file cannot be read.
     """
-    with data_errors(url), uproot.open(url) as file:
+    with data_errors(url), open_local(url) as file:
         tree = next((name for name in trees if name in file), None)
         if tree is None:
             return False

@@ -21,6 +21,7 @@ from schemas.errors import ConfigError, DataError, TransferError
 from schemas.inputs import InputFile
 from services.storage.addresses import speaks_xrootd, ways
 from services.storage.downloads import Downloads, check_size
+from services.storage.local_files import open_local
 from services.storage.retries import Limits
 from services.storage.transports import (
     WITHOUT_XROOTD,
@@ -230,7 +231,7 @@ def _open_mounted(path: str) -> Any:
     if not Path(path).exists():
         msg = f"{path}: expected a file (protocol: file), found none; is CERN's /eos mounted here?"
         raise TransferError(msg)
-    return uproot.open({path: None}, array_cache=None)
+    return open_local(path)
 
 
 @dataclass(frozen=True)
@@ -284,9 +285,7 @@ class Access:
         if self.read_mode == "download" or is_whole:
             if failure:
                 self.downloads.discard(file)
-            return lambda: uproot.open(
-                {str(self.downloads.local_copy(file, address)): None}, array_cache=None
-            )
+            return lambda: open_local(self.downloads.local_copy(file, address))
         return lambda: open_remote(address, file, self.limits, self.threads)
 
     def prefetch(self, files: Iterable[InputFile]) -> None:

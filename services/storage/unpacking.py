@@ -21,17 +21,18 @@ from services.calculations.objects import (
     Objects,
 )
 from services.storage.branches import BTagColumns, FileBranches, ObjectColumns
+from services.storage.flat_columns import Column, Jagged
 
 
-def flat(jagged: ak.Array) -> tuple[Integers, Array]:
-    """Return offsets from 0, shape (n_events + 1,), and values as stored, shape (n_objects,)."""
+def flat(jagged: Array | ak.Array) -> Jagged:
+    """Return lists of numbers as flat arrays."""
     layout = ak.to_layout(jagged)
     if not layout.is_list:
         msg = "a branch of objects holds one value per event"
         raise TypeError(msg)
     layout = layout.to_ListOffsetArray64(True)  # noqa: FBT003 - awkward's signature
     offsets = np.asarray(layout.offsets.data)
-    return offsets, np.asarray(layout.content.data)[: offsets[-1]]
+    return Jagged(offsets, np.asarray(layout.content.data)[: offsets[-1]])
 
 
 def float32(values: Array) -> Array:
@@ -42,26 +43,32 @@ def float32(values: Array) -> Array:
 class Columns:
     """What was read of a range of events; each branch is unpacked once."""
 
-    def __init__(self, where: str, n_events: int, arrays: ak.Array) -> None:
+    def __init__(self, where: str, n_events: int, columns: Mapping[str, Column]) -> None:
         self.where = where
         self._n_events = n_events
-        self._arrays = arrays
-        self._flat: dict[str, tuple[Integers, Array]] = {}
+        self._columns = columns
+        self._jagged: dict[str, Jagged] = {}
 
     def per_event(self, branch: str | None) -> Array:
         """Return one value per event, shape (n_events,); zeros where there is no branch."""
         if branch is None:
             return np.zeros(self._n_events, dtype=np.int8)
-        values = np.asarray(ak.to_numpy(self._read(branch)))
+        column = self._read(branch)
+        if isinstance(column, Jagged):
+            msg = f"the branch {branch} holds lists, not one value per event"
+            raise TypeError(msg)
+        values = np.asarray(ak.to_numpy(column))
         self.must_fit(branch, values.shape == (self._n_events,))
         return values
 
-    def jagged(self, branch: str) -> tuple[Integers, Array]:
+    def jagged(self, branch: str) -> Jagged:
         """Return offsets (n_events + 1,) and values (n_objects,), as stored, of a branch."""
-        if branch not in self._flat:
-            self._flat[branch] = flat(self._read(branch))
-            self.must_fit(branch, len(self._flat[branch][0]) == self._n_events + 1)
-        return self._flat[branch]
+        if branch not in self._jagged:
+            column = self._read(branch)
+            found = column if isinstance(column, Jagged) else flat(column)
+            self.must_fit(branch, len(found.offsets) == self._n_events + 1)
+            self._jagged[branch] = found
+        return self._jagged[branch]
 
     def like(self, offsets: Integers, branch: str) -> Array:
         """Return the values, shape (n_objects,), of a branch with as many objects per event."""
@@ -78,12 +85,12 @@ class Columns:
             )
             raise DataError(msg)
 
-    def _read(self, branch: str) -> ak.Array:
-        if branch in self._arrays.fields:
-            return self._arrays[branch]
+    def _read(self, branch: str) -> Column:
+        if branch in self._columns:
+            return self._columns[branch]
         # A part of an RNTuple's field comes inside of it.
-        whole = next(name for name in self._arrays.fields if branch.startswith(f"{name}."))
-        array = self._arrays[whole]
+        whole = next(name for name in self._columns if branch.startswith(f"{name}."))
+        array = self._columns[whole]
         for part in branch.removeprefix(f"{whole}.").split("."):
             array = array[part]
         return array
