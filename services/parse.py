@@ -252,6 +252,11 @@ def parse_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkTas
     return report
 
 
+# Whole files are written together until they have so many bytes: what is held longer must be copied
+# to be joined, and parts that are smaller take longer to read.
+_FEWEST_BYTES = 1 << 23
+
+
 def _parse_files(
     config: Config,
     access: Access,
@@ -284,7 +289,7 @@ def _parse_files(
         chunk.absorb(of_file)
         tell_progress(files=1)
         outcomes.append(_outcome(file, of_file.events_read, reason))
-        if chunk.held_bytes >= task.threshold_bytes:
+        if chunk.held_bytes >= min(task.threshold_bytes, _FEWEST_BYTES):
             chunk.write_out(writer)
     chunk.write_out(writer)
     return chunk, outcomes
