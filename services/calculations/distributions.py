@@ -58,7 +58,9 @@ class FixedAxis:
             np.floor(places, out=places)
             places += np.float32(1 - self.first)
             np.clip(places, 0, self.n_bins + 1, out=places)
-            # What is no number has passed all this as such.
+        # What is no number has passed all this as such. To replace it takes a fifth of the time of
+        # counting, to look for it a twentieth.
+        if np.isnan(np.max(places, initial=0)):
             np.fmin(places, self.n_bins + 2, out=places)
 
 
