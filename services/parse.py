@@ -143,6 +143,11 @@ def needed_types(config: Config) -> frozenset[str]:
     return frozenset({"Jets" if name == "BJets" else name for name in named})
 
 
+# Events are joined until they have so many bytes, and those of whole files then written: larger
+# parts are only copied and held for nothing, smaller ones take longer to read.
+_FEWEST_BYTES = 1 << 23
+
+
 @dataclass
 class _Tally:
     """Counts and selected events, of a file or a chunk."""
@@ -181,10 +186,14 @@ class _Tally:
         self.distributions.absorb(other.distributions)
 
     def write_out(self, writer: ParsedWriter) -> None:
-        """Write the held events and let go of them."""
-        if self.held:
-            writer.write(concatenate(self.held))
-        self.held = []
+        """Write the held events and let go of them; only small parts are copied together."""
+        while self.held:
+            part: list[Events] = []
+            n_bytes = 0
+            while self.held and n_bytes < _FEWEST_BYTES:
+                part.append(self.held.pop(0))
+                n_bytes += part[-1].nbytes
+            writer.write(concatenate(part))
         self.held_bytes = 0
 
 
@@ -252,11 +261,6 @@ def parse_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkTas
     return report
 
 
-# Whole files are written together until they have so many bytes: what is held longer must be copied
-# to be joined, and parts that are smaller take longer to read.
-_FEWEST_BYTES = 1 << 23
-
-
 def _parse_files(
     config: Config,
     access: Access,
@@ -267,6 +271,8 @@ def _parse_files(
     parsing = config.parsing_task_config
     first = task.source.first
     what = selection_of(parsing, first.source, first.layout, first.sample)
+    # One half for what is read, the other for what is to be written.
+    threshold = task.threshold_bytes // 2
     chunk = _Tally()
     outcomes = []
     for file in task.source.files:
@@ -275,7 +281,7 @@ def _parse_files(
         of_file = _Tally()
         if reason is None:
             try:
-                sink = _Sink(of_file, chunk, writer, task.threshold_bytes)
+                sink = _Sink(of_file, chunk, writer, threshold)
                 _read_file(file, access, config, what, sink)
             except DataError as error:
                 reason = str(error)
@@ -289,7 +295,7 @@ def _parse_files(
         chunk.absorb(of_file)
         tell_progress(files=1)
         outcomes.append(_outcome(file, of_file.events_read, reason))
-        if chunk.held_bytes >= min(task.threshold_bytes, _FEWEST_BYTES):
+        if chunk.held_bytes >= min(threshold, _FEWEST_BYTES):
             chunk.write_out(writer)
     chunk.write_out(writer)
     return chunk, outcomes
@@ -311,7 +317,7 @@ class _Sink:
     of_chunk: _Tally
     writer: ParsedWriter
     threshold: int
-    """Bytes that both tallies may hold before they are written out."""
+    """Bytes that are read at a time, and that both tallies may hold before they are written out."""
 
     def add(self, read: int, selected: Events, flow: tuple[CutRow, ...]) -> None:
         self.of_file.add(read, selected, flow)
