@@ -26,7 +26,7 @@ from schemas.reports import (
 from services import barriers
 from services.calculations.planning import make_plan
 from services.calculations.resonances import summarise
-from services.calculations.spectra import CLASSES, Cuts, Grid, Spectra, by_name
+from services.calculations.spectra import CLASSES, Cuts, EntriesByRun, Grid, Runs, Spectra, by_name
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep, summed_up
 from services.contents import made_of, sum_spectra
 from services.monitoring import peak_memory_bytes
@@ -38,6 +38,8 @@ from services.run_directory import (
 )
 from services.storage import reports
 from services.storage.arrays import (
+    ArrayFolder,
+    Arrays,
     checked_arrays,
     describe_arrays,
     read_spectra,
@@ -205,23 +207,18 @@ def split_chunk(
                 f"of its spectra, found {stray[0]} in only one of both; make the masses again"
             )
             raise DataError(msg)
-        for position, name in enumerate(names):
-            runs = cuts[name].runs(grid)
-            found = np.zeros(len(CLASSES), dtype=np.int64)
-            for masses in stored.read(name, threshold):
-                of_piece = runs.split(masses)
-                found += of_piece.counts
-                tell_progress(masses=len(masses))
-                for ending, of_classes in of_piece.stored.items():
-                    arrays.append(f"{name}_{ending}", of_classes)
-                if arrays.held_bytes >= threshold:
-                    arrays.flush()
-            planned = runs.count(counted.dense(position, grid))
-            if not np.array_equal(planned, found):
-                where = f"post-processing of {source.chunk}"
-                check_classes(where, name, by_name(planned), by_name(found))
-            total += found
-    classes = by_name(total)
+        for block in counted.blocks(grid):
+            runs = [cuts[name].runs(grid) for name in block.channels]
+            planned = EntriesByRun.of(block, runs, grid).per_class()
+            for name, of_channel, in_plan in zip(
+                block.channels, runs, planned.tolist(), strict=True
+            ):
+                found = _split_channel(name, of_channel, stored, arrays, threshold)
+                if found != in_plan:
+                    where = f"post-processing of {source.chunk}"
+                    check_classes(where, name, by_name(in_plan), by_name(found))
+            total += planned.sum(axis=0)
+    classes = by_name(total.tolist())
     report = PostProcessingReport(
         chunk=source.chunk,
         inputs=task.inputs,
@@ -237,6 +234,22 @@ def split_chunk(
     ).check(source.masses)
     reports.write(chunk_report(paths.processed, source.chunk), report, part)
     return report
+
+
+def _split_channel(
+    name: str, runs: Runs, stored: Arrays, arrays: ArrayFolder, threshold_bytes: int
+) -> list[int]:
+    """Split the array of one channel, and return how many masses of each class it has."""
+    found = [0] * len(CLASSES)
+    for masses in stored.read(name, threshold_bytes):
+        of_piece = runs.split(masses)
+        found = [sum(both) for both in zip(found, of_piece.counts, strict=True)]
+        tell_progress(masses=len(masses))
+        for ending, of_classes in of_piece.stored.items():
+            arrays.append(f"{name}_{ending}", of_classes)
+        if arrays.held_bytes >= threshold_bytes:
+            arrays.flush()
+    return found
 
 
 # How many of the channels in which a resonance was left are named; the plan names all.
