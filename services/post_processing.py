@@ -6,7 +6,7 @@ import csv
 import io
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -147,26 +147,30 @@ def channel_table(plan: Plan) -> str:
     writer.writerow(_TABLE_HEADER.split())
     for sample, channels in plan.channels.items():
         for name, decided in channels.items():
-            channel = Channel.parse(name)
-            edges = (
-                *(decided.peak_gev, decided.low_gev, decided.high_gev, decided.last_gev),
-                decided.floor_gev,
-            )
             counts = decided.classes
+            # What is None is written as nothing.
             writer.writerow(
                 [
-                    *(sample.value, channel.final_state, channel.combination, decided.population),
-                    *("" if edge is None else edge for edge in edges),
-                    " ".join(f"{low}-{high}" for low, high in decided.vetoes_gev),
-                    " ".join(map(_in_table, decided.resonances)),
-                    " ".join(test.name for test in decided.resonances if test.detected),
-                    " ".join(test.name for test in decided.resonances if not test.removed),
+                    *(sample.value, *Channel.parts(name), decided.population),
+                    *(decided.peak_gev, decided.low_gev, decided.high_gev, decided.last_gev),
+                    decided.floor_gev,
+                    " ".join([f"{low}-{high}" for low, high in decided.vetoes_gev]),
+                    *(_of_tests(decided.resonances) if decided.resonances else ("", "", "")),
                     *(counts.main, counts.tail, counts.overflow),
                     *(counts.floor, counts.veto, counts.turn_on),
-                    decided.dropped or "",
+                    decided.dropped,
                 ]
             )
     return text.getvalue()
+
+
+def _of_tests(tests: Sequence[ResonanceTest]) -> tuple[str, str, str]:
+    """Return the columns `tested`, `detected` and `left_in`."""
+    return (
+        " ".join(map(_in_table, tests)),
+        " ".join(test.name for test in tests if test.detected),
+        " ".join(test.name for test in tests if not test.removed),
+    )
 
 
 def _in_table(test: ResonanceTest) -> str:
