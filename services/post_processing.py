@@ -6,7 +6,7 @@ import csv
 import io
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -24,6 +24,7 @@ from schemas.reports import (
     check_classes,
 )
 from services import barriers
+from services.calculations.objects import Array, Integers
 from services.calculations.planning import make_plan
 from services.calculations.resonances import summarise
 from services.calculations.spectra import CLASSES, Cuts, EntriesByRun, Grid, Runs, Spectra, by_name
@@ -214,14 +215,10 @@ def split_chunk(
         for block in counted.blocks(grid):
             runs = [cuts[name].runs(grid) for name in block.channels]
             planned = EntriesByRun.of(block, runs, grid).per_class()
-            for name, of_channel, in_plan in zip(
-                block.channels, runs, planned.tolist(), strict=True
-            ):
-                found = _split_channel(name, of_channel, stored, arrays, threshold)
-                if found != in_plan:
-                    where = f"post-processing of {source.chunk}"
-                    check_classes(where, name, by_name(in_plan), by_name(found))
-            total += planned.sum(axis=0)
+            found = _split_channels(block.channels, runs, stored, arrays, threshold)
+            if not np.array_equal(planned, found):
+                _refuse_other_classes(source.chunk, block.channels, planned, found)
+            total += found.sum(axis=0)
     classes = by_name(total.tolist())
     report = PostProcessingReport(
         chunk=source.chunk,
@@ -240,20 +237,56 @@ def split_chunk(
     return report
 
 
-def _split_channel(
-    name: str, runs: Runs, stored: Arrays, arrays: ArrayFolder, threshold_bytes: int
-) -> list[int]:
-    """Split the array of one channel, and return how many masses of each class it has."""
-    found = [0] * len(CLASSES)
-    for masses in stored.read(name, threshold_bytes):
-        of_piece = runs.split(masses)
-        found = [sum(both) for both in zip(found, of_piece.counts, strict=True)]
-        tell_progress(masses=len(masses))
-        for ending, of_classes in of_piece.stored.items():
-            arrays.append(f"{name}_{ending}", of_classes)
-        if arrays.held_bytes >= threshold_bytes:
-            arrays.flush()
+def _split_channels(
+    names: Sequence[str],
+    runs: Sequence[Runs],
+    stored: Arrays,
+    arrays: ArrayFolder,
+    threshold_bytes: int,
+) -> Integers:
+    """Split the arrays of channels; return how many masses of each class they have, (n, 6)."""
+    found = np.zeros((len(names), len(CLASSES)), dtype=np.int64)
+    for together in _read_together(names, stored, threshold_bytes):
+        for number, masses in together:
+            of_piece = runs[number].split(masses)
+            found[number] += of_piece.counts
+            for ending, of_classes in of_piece.stored.items():
+                arrays.append(f"{names[number]}_{ending}", of_classes)
+            if arrays.held_bytes >= threshold_bytes:
+                arrays.flush()
+        tell_progress(masses=sum(len(masses) for _, masses in together))
     return found
+
+
+# Reading a few arrays before they are split takes a fifth less time than one by one; more of them
+# would not stay in the processor's cache.
+_TOGETHER_BYTES = 1 << 18
+
+
+def _read_together(
+    names: Sequence[str], stored: Arrays, threshold_bytes: int
+) -> Iterator[list[tuple[int, Array]]]:
+    """Yield the pieces of arrays with the places of their names, a few small ones at a time."""
+    together: list[tuple[int, Array]] = []
+    n_bytes = 0
+    for number, name in enumerate(names):
+        for masses in stored.read(name, threshold_bytes):
+            together.append((number, masses))
+            n_bytes += masses.nbytes
+            if n_bytes >= min(_TOGETHER_BYTES, threshold_bytes):
+                yield together
+                together, n_bytes = [], 0
+    yield together
+
+
+def _refuse_other_classes(
+    chunk: str, names: Sequence[str], planned: Integers, found: Integers
+) -> None:
+    """Raise DataError for the first channel whose masses are not those of its spectrum."""
+    first = int(np.argmax((planned != found).any(axis=1)))
+    where = f"post-processing of {chunk}"
+    by_spectrum, by_mass = (by_name(counts[first].tolist()) for counts in (planned, found))
+    check_classes(where, names[first], by_spectrum, by_mass)
 
 
 # How many of the channels in which a resonance was left are named; the plan names all.
