@@ -199,11 +199,21 @@ class Channel:
         Raises:
             ValueError: `text` is not what `str` of a channel gives.
         """
+        final_state, combination = cls.parts(text)
+        return cls(FinalState.parse(final_state), Combination.parse(combination))
+
+    @staticmethod
+    def parts(text: str) -> tuple[str, str]:
+        """Return what `2e_0m_4j_2g/e0e1j0` names its final state and its combination.
+
+        Raises:
+            ValueError: `text` does not have both.
+        """
         final_state, slash, combination = text.partition("/")
         if not slash:
             msg = f"{text!r} is not a channel: expected for example '2e_0m_4j_2g/e0e1j0'"
             raise ValueError(msg)
-        return cls(FinalState.parse(final_state), Combination.parse(combination))
+        return final_state, combination
 
 
 def mass_histogram_name(channel: Channel, width: str, *, template: str, prefix: str = "") -> str:

@@ -121,7 +121,8 @@ class _Voice:
     said_at: float = -math.inf
 
     def count(self, counts: Mapping[str, int]) -> None:
-        self.counted.update(counts)
+        for unit, n in counts.items():
+            self.counted[unit] += n
         if time.monotonic() - self.said_at >= _COUNT_EVERY:
             self.finish()
 

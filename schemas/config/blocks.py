@@ -6,6 +6,7 @@ import math
 import re
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -81,6 +82,7 @@ def is_multiple(value: float, unit: float) -> bool:
     return Fraction(str(value)) % Fraction(str(unit)) == 0
 
 
+@cache  # asked for every channel that a resonance is looked for in, of a few windows
 def bins_covering(window_gev: tuple[float, float], width: float) -> tuple[int, int]:
     """Return the bins `first .. stop - 1` of a grid that a window touches: it is widened to edges.
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
 from schemas.config import KnownResonance, PostProcessing
 from schemas.inputs import Sample
 from schemas.labels import Channel, Combination
 from schemas.plan import ChannelPlan, Plan, ResonanceTest
-from services.calculations.objects import Integers
 from services.calculations.resonances import look_for, removal, rules_for
-from services.calculations.spectra import Cuts, Grid, Spectra, by_name, decide_cuts
+from services.calculations.spectra import Cuts, EntriesByRun, Grid, Spectra, by_name, decide_cuts
 
 
 def make_plan(
@@ -29,33 +28,44 @@ def make_plan(
     for sample, of_sample in spectra.items():
         cuts[sample] = {}
         channels[sample] = {}
-        for position, name in enumerate(of_sample.channels):
-            spectrum = of_sample.dense(position, grid)
-            rules = rules_of(Channel.parse(name).combination)
-            tests = tuple(look_for(spectrum, rule, grid) for rule in rules)
-            floor, vetoes = removal(tests, grid)
-            decided = decide_cuts(spectrum, processing, floor=floor, vetoes=vetoes)
-            cuts[sample][name] = decided
-            channels[sample][name] = _describe(spectrum, tests, decided, grid)
+        for block in of_sample.blocks(grid):
+            tests = [
+                tuple(
+                    look_for(block.dense(position, grid), rule, grid)
+                    for rule in rules_of(Channel.parse(name).combination)
+                )
+                for position, name in enumerate(block.channels)
+            ]
+            removed = [removal(of_channel, grid) for of_channel in tests]
+            decided = decide_cuts(block.inside(grid), removed, processing)
+            cuts[sample] |= zip(block.channels, decided, strict=True)
+            channels[sample] |= zip(
+                block.channels, _describe(block, tests, decided, grid), strict=True
+            )
     return cuts, Plan(
         bin_width_gev=grid.width, max_mass_gev=processing.max_mass_gev, channels=channels
     )
 
 
 def _describe(
-    spectrum: Integers, tests: tuple[ResonanceTest, ...], cuts: Cuts, grid: Grid
-) -> ChannelPlan:
-    runs = cuts.runs(grid)
-    last = runs.last_stored(spectrum)
-    return ChannelPlan(
-        population=int(spectrum.sum()),
-        resonances=tests,
-        floor_gev=cuts.floor * grid.width if cuts.floor else None,
-        vetoes_gev=tuple((low * grid.width, high * grid.width) for low, high in cuts.vetoes),
-        peak_gev=None if cuts.peak is None else cuts.peak * grid.width,
-        low_gev=cuts.low * grid.width,
-        high_gev=None if cuts.high is None else cuts.high * grid.width,
-        last_gev=0.0 if last is None else (last + 1) * grid.width,
-        classes=by_name(runs.count(spectrum)),
-        dropped="no peak" if cuts.peak is None else None,
-    )
+    spectra: Spectra,
+    tests: Sequence[tuple[ResonanceTest, ...]],
+    decided: Sequence[Cuts],
+    grid: Grid,
+) -> Iterator[ChannelPlan]:
+    by_run = EntriesByRun.of(spectra, [cuts.runs(grid) for cuts in decided], grid)
+    last_stored = by_run.last_stored()
+    per_class = by_run.per_class().tolist()
+    for cuts, of_channel, last, counts in zip(decided, tests, last_stored, per_class, strict=True):
+        yield ChannelPlan(
+            population=sum(counts),
+            resonances=of_channel,
+            floor_gev=cuts.floor * grid.width if cuts.floor else None,
+            vetoes_gev=tuple((low * grid.width, high * grid.width) for low, high in cuts.vetoes),
+            peak_gev=None if cuts.peak is None else cuts.peak * grid.width,
+            low_gev=cuts.low * grid.width,
+            high_gev=None if cuts.high is None else cuts.high * grid.width,
+            last_gev=0.0 if last is None else (last + 1) * grid.width,
+            classes=by_name(counts),
+            dropped="no peak" if cuts.peak is None else None,
+        )

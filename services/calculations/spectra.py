@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from itertools import chain, pairwise
@@ -90,6 +90,15 @@ class Spectra:
         """Return the channels from the name `low` up to, but without, the name `high`."""
         start = bisect_left(self.channels, low)
         stop = len(self.channels) if high is None else bisect_left(self.channels, high)
+        return self._part(start, stop)
+
+    def blocks(self, grid: Grid) -> Iterator[Spectra]:
+        """Yield the channels in their order, as many at a time as have few bins together."""
+        step = max(1, _BINS_OF_BLOCK // grid.n_bins)
+        for start in range(0, len(self.channels), step):
+            yield self._part(start, min(start + step, len(self.channels)))
+
+    def _part(self, start: int, stop: int) -> Spectra:
         part = slice(self.first[start], self.first[stop])
         return Spectra(
             self.channels[start:stop],
@@ -98,10 +107,29 @@ class Spectra:
             self.counts[part],
         )
 
+    def inside(self, grid: Grid) -> Integers:
+        """Return the entries of all channels per bin, without the overflow.
+
+        The shape is (n_channels, n): the grid as far as there are entries.
+        """
+        is_inside = self.bins < grid.n_bins
+        bins = self.bins[is_inside]
+        spectra = np.zeros((len(self.channels), bins.max(initial=0) + 1), dtype=np.int64)
+        spectra[self.numbers()[is_inside], bins] = self.counts[is_inside]
+        return spectra
+
+    def numbers(self) -> Integers:
+        """Return the place in `channels` of the channel of each bin that is kept."""
+        return np.repeat(np.arange(len(self.channels)), np.diff(self.first))
+
     def entries(self) -> dict[str, int]:
         """Return the entries per channel."""
         total = np.concatenate(([0], np.cumsum(self.counts)))[self.first]
         return dict(zip(self.channels, np.diff(total).tolist(), strict=True))
+
+
+# Of channels that something is decided for together: they stay in the processor's cache.
+_BINS_OF_BLOCK = 1 << 17
 
 
 class SpectrumSum:
@@ -256,7 +284,7 @@ class Cuts:
             return _OVERFLOW
         if number < self.floor:
             return _FLOOR
-        if any(first <= number < stop for first, stop in self.vetoes):
+        if self.vetoes and any(first <= number < stop for first, stop in self.vetoes):
             return _VETO
         if number < self.low:
             return _TURN_ON
@@ -299,19 +327,6 @@ class Runs:
         """Return each run as bins `start .. stop - 1`."""
         return list(pairwise((*self.starts, self.grid.n_bins + 1)))
 
-    def last_stored(self, spectrum: Integers) -> int | None:
-        """Return the last bin with main or tail entries of a spectrum, shape (n_bins + 1,)."""
-        stored = [
-            start + int(filled[-1])
-            for (start, stop), of_class in zip(self._bounds(), self.classes, strict=True)
-            if of_class in (_MAIN, _TAIL) and len(filled := np.flatnonzero(spectrum[start:stop]))
-        ]
-        return stored[-1] if stored else None
-
-    def count(self, spectrum: Integers) -> Integers:
-        """Return how many of the entries, shape (n_bins + 1,), each class has, shape (6,)."""
-        return self._per_class(np.add.reduceat(spectrum, self.starts).tolist())
-
     def split(self, masses: Array) -> Split:
         """Return what becomes of masses in GeV, shape (n,); their order is kept.
 
@@ -320,21 +335,18 @@ class Runs:
         """
         lowest = self.grid.lowest_masses()
         below = [masses < lowest[start] for start in self.starts[1:]]
-        n_below = [0, *(int(np.count_nonzero(mask)) for mask in below), len(masses)]
-        counts = self._per_class([stop - start for start, stop in pairwise(n_below)])
+        counts = [0] * len(CLASSES)
+        n_below = 0
+        for of_class, mask in zip(self.classes, below, strict=False):
+            n_before, n_below = n_below, int(np.count_nonzero(mask))
+            counts[of_class] += n_below - n_before
+        counts[self.classes[-1]] += len(masses) - n_below
         stored = {
             ending: self._only(masses, below, wanted)
             for ending, wanted in STORED.items()
-            if counts[list(wanted)].any()
+            if any(counts[of_class] for of_class in wanted)
         }
         return Split(counts, stored)
-
-    def _per_class(self, entries: Iterable[int]) -> Integers:
-        """Return the sums over runs by class, shape (6,), of one number per run."""
-        counts = [0] * len(CLASSES)
-        for of_class, n_entries in zip(self.classes, entries, strict=True):
-            counts[of_class] += n_entries
-        return np.array(counts)
 
     def _only(self, masses: Array, below: Sequence[Mask], wanted: Collection[int]) -> Array:
         """Return the masses in runs of some classes; `below` tells which lie below each edge."""
@@ -342,13 +354,59 @@ class Runs:
         # From edge to edge wanted and unwanted runs take turns.
         edges = [
             mask
-            for mask, (one, next_one) in zip(below, pairwise(is_wanted), strict=True)
+            for mask, one, next_one in zip(below, is_wanted, is_wanted[1:], strict=False)
             if one != next_one
         ]
         if not edges:
             return masses
         mask = reduce(np.logical_xor, edges)
-        return masses[~mask if is_wanted[-1] else mask]
+        # Half the time that indexing with the mask takes.
+        return masses.compress(~mask if is_wanted[-1] else mask)
+
+
+@dataclass(frozen=True)
+class EntriesByRun:
+    """Entries of channels in the runs of their cuts, one run after the other.
+
+    Run k belongs to the channel `channel[k]`, by its place, and has the class `of_class[k]`, by its
+    place in CLASSES. Its entries are those of the spectra from `first[k]` up to `first[k + 1]`.
+    """
+
+    spectra: Spectra
+    channel: Integers
+    of_class: Integers
+    first: Integers
+
+    @classmethod
+    def of(cls, spectra: Spectra, runs: Sequence[Runs], grid: Grid) -> EntriesByRun:
+        """Look up the entries of spectra in the runs of each channel."""
+        channel = np.repeat(np.arange(len(runs)), [len(of_channel.starts) for of_channel in runs])
+        starts = _joined(of_channel.starts for of_channel in runs)
+        of_class = _joined(of_channel.classes for of_channel in runs)
+        # The grids of the channels, one behind the other.
+        n_bins = grid.n_bins + 1
+        where = spectra.numbers() * n_bins + spectra.bins
+        first = np.searchsorted(where, channel * n_bins + starts)
+        return cls(spectra, channel, of_class, np.append(first, len(where)))
+
+    def per_class(self) -> Integers:
+        """Return the entries of each class, shape (n_channels, 6)."""
+        below = np.concatenate(([0], np.cumsum(self.spectra.counts)))
+        total = np.zeros((len(self.spectra.channels), len(CLASSES)), dtype=np.int64)
+        np.add.at(total, (self.channel, self.of_class), np.diff(below[self.first]))
+        return total
+
+    def last_stored(self) -> list[int | None]:
+        """Return the last bin of each channel that has main or tail entries."""
+        is_stored = np.isin(self.of_class, (_MAIN, _TAIL)) & (np.diff(self.first) > 0)
+        last_of_run = self.spectra.bins[self.first[1:][is_stored] - 1]
+        # Of the runs of a channel the last one stays, which is the highest.
+        last = dict(zip(self.channel[is_stored].tolist(), last_of_run.tolist(), strict=True))
+        return [last.get(position) for position in range(len(self.spectra.channels))]
+
+
+def _joined(parts: Iterable[Sequence[int]]) -> Integers:
+    return np.fromiter(chain.from_iterable(parts), dtype=np.int64)
 
 
 # Which classes are stored, by the ending of the array's name.
@@ -357,49 +415,64 @@ STORED = {"main": (_MAIN,), "outliers": (_TAIL, _OVERFLOW)}
 
 @dataclass(frozen=True)
 class Split:
-    """Masses of a channel by class: how many of each, shape (6,), and the arrays to store.
+    """Masses of a channel by class: how many of each of CLASSES, and the arrays to store.
 
     `stored` has them by the ending of the array's name, without those that are empty.
     """
 
-    counts: Integers
+    counts: Sequence[int]
     stored: Mapping[str, Array]
 
 
 def decide_cuts(
-    spectrum: Integers, config: PostProcessing, *, floor: int = 0, vetoes: Vetoes = ()
-) -> Cuts:
-    """Return the cuts of one channel from its spectrum, shape (n_bins + 1,), overflow last.
+    entries: Integers, removed: Sequence[tuple[int, Vetoes]], config: PostProcessing
+) -> list[Cuts]:
+    """Return the cuts of channels from their entries per bin, shape (n_channels, n_bins).
 
-    Bins below `floor` and in `vetoes` are gone before anything else is decided. The peak is the
-    rightmost highest bin. With `remove_turn_on` all below it goes. With `split_outliers` the tail
-    begins at the first empty bin above the peak, unless fewer than two bins would be left; a bin
-    that is vetoed is neither empty nor left.
+    `removed` is of each the floor, below which bins are gone before anything else is decided, and
+    the vetoes, in which they are too. The peak is the rightmost highest bin. With `remove_turn_on`
+    all below it goes. With `split_outliers` the tail begins at the first empty bin above the peak,
+    unless fewer than two bins would be left; a bin that is vetoed is neither empty nor left. Empty
+    bins behind the last entry decide nothing.
     """
-    gone = np.zeros(len(spectrum) - 1, dtype=bool)
-    gone[:floor] = True
-    for first, stop in vetoes:
-        gone[first:stop] = True
-    left = np.where(gone, 0, spectrum[:-1])
-    if not left.any():
-        return Cuts(peak=None, low=floor, high=None, floor=floor, vetoes=vetoes)
-    peak = len(left) - 1 - int(np.argmax(left[::-1]))
-    low = peak if config.remove_turn_on else floor
-    high = None
-    if config.split_outliers:
-        empty = np.flatnonzero((left[peak:] == 0) & ~gone[peak:])
-        # An empty bin with nothing behind it splits nothing off.
-        if len(empty) and left[peak + empty[0] :].any():
-            high = peak + int(empty[0])
-        if high is not None and np.count_nonzero(~gone[low:high]) < _FEWEST_BINS:
-            high = None
-    return Cuts(peak=peak, low=low, high=high, floor=floor, vetoes=vetoes)
+    bins = np.arange(entries.shape[1])
+    is_gone = np.zeros(entries.shape, dtype=bool)
+    for of_channel, (floor, vetoes) in zip(is_gone, removed, strict=True):
+        for first, stop in ((0, floor), *vetoes):
+            of_channel[first:stop] = True
+    left = np.where(is_gone, 0, entries)
+    is_filled = left > 0
+    highest = left.max(axis=1)
+    peak = _last(left == highest[:, np.newaxis])
+    low = np.array([floor for floor, _ in removed], dtype=np.int64)
+    if config.remove_turn_on:
+        low = np.where(highest > 0, peak, low)
+    is_empty = ~is_filled & ~is_gone & (bins > peak[:, np.newaxis])
+    # No bin above a peak is the first of the grid: 0 is that there is none.
+    high = np.argmax(is_empty, axis=1)
+    is_main = ~is_gone & (bins >= low[:, np.newaxis]) & (bins < high[:, np.newaxis])
+    is_split = np.count_nonzero(is_main, axis=1) >= _FEWEST_BINS
+    # An empty bin with nothing behind it splits nothing off.
+    is_split &= config.split_outliers & (high > 0) & (high < _last(is_filled))
+    decided = (of_all.tolist() for of_all in (highest, peak, low, is_split, high))
+    return [
+        Cuts(peak if highest else None, low, high if is_split else None, floor, vetoes)
+        for highest, peak, low, is_split, high, (floor, vetoes) in zip(
+            *decided, removed, strict=True
+        )
+    ]
+
+
+def _last(mask: Mask) -> Integers:
+    """Return the last place in each row, shape (n_rows, n), that is true; n - 1 without any."""
+    last: Integers = mask.shape[1] - 1 - np.argmax(mask[:, ::-1], axis=1)
+    return last
 
 
 # One bin is no spectrum: a tail that would leave only that is not split off.
 _FEWEST_BINS = 2
 
 
-def by_name(counts: Integers) -> ClassCounts:
-    """Return entries per class, shape (6,), as reports tell them."""
-    return ClassCounts(**dict(zip(CLASSES, counts.tolist(), strict=True)))
+def by_name(counts: Iterable[int]) -> ClassCounts:
+    """Return entries per class, in the order of CLASSES, as reports tell them."""
+    return ClassCounts(**dict(zip(CLASSES, counts, strict=True)))

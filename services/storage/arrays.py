@@ -7,9 +7,8 @@ import os
 import re
 import shutil
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from tokenize import TokenError
@@ -100,10 +99,13 @@ class ArrayFolder:
 
     def _note(self, name: str, pieces: Sequence[Array]) -> None:
         """Take masses into the description of the whole."""
-        digest = self._digests.setdefault(name, hashlib.sha256())
+        digest = self._digests.get(name)
+        if digest is None:
+            digest = self._digests[name] = hashlib.sha256()
+            self._lengths[name] = 0
         for piece in pieces:
             digest.update(piece.data)
-        self._lengths[name] = self._lengths.get(name, 0) + sum(map(len, pieces))
+            self._lengths[name] += len(piece)
 
     def lengths(self) -> dict[str, int]:
         """Return the number of masses written per array."""
@@ -419,17 +421,17 @@ def _write_file(path: str, length: int, pieces: Sequence[Array], *, is_new: bool
     A new file takes three system calls; opened in the usual way it would take eight, and a chunk
     has thousands of files.
     """
-    content = [piece.view(np.uint8).data for piece in pieces]
+    header = _header(length)
+    content = [piece.data for piece in pieces]
     flags = os.O_TRUNC if is_new else 0
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | flags, _FILE_MODE)
     try:
-        header = _header(length)
         if is_new:
-            content.insert(0, memoryview(header))
+            _transfer(os.writev, descriptor, [memoryview(header), *content])
         else:
             os.pwrite(descriptor, header, 0)
             os.lseek(descriptor, 0, os.SEEK_END)
-        _write_all(descriptor, content)
+            _transfer(os.writev, descriptor, content)
     finally:
         os.close(descriptor)
 
@@ -440,15 +442,34 @@ _FILE_MODE = 0o666
 _MOST_BUFFERS = 16
 
 
-def _write_all(descriptor: int, buffers: Sequence[memoryview]) -> None:
-    """Write buffers to their end: a system call may write only a part of what it is given."""
-    left = [buffer for buffer in buffers if len(buffer)]
-    while left:
-        n_written = os.writev(descriptor, left[:_MOST_BUFFERS])
-        while left and n_written >= len(left[0]):
-            n_written -= len(left.pop(0))
-        if n_written:
-            left[0] = left[0][n_written:]
+def _transfer(
+    call: Callable[[int, Sequence[memoryview]], int],
+    descriptor: int,
+    buffers: Sequence[memoryview],
+) -> None:
+    """Read into buffers, or write them, to their end: a system call may take only a part of them.
+
+    Raises:
+        EOFError: the file ends before.
+    """
+    left = [buffer for buffer in buffers if buffer.nbytes]
+    n_left = sum([buffer.nbytes for buffer in left])
+    while n_left:
+        n_bytes = call(descriptor, left[:_MOST_BUFFERS])
+        if not n_bytes:
+            raise EOFError
+        n_left -= n_bytes
+        if n_left:
+            left = _behind(left, n_bytes)
+
+
+def _behind(buffers: Sequence[memoryview], n_bytes: int) -> list[memoryview]:
+    """Return what buffers have behind so many bytes."""
+    left = [buffer.cast("B") for buffer in buffers]
+    while n_bytes >= len(left[0]):
+        n_bytes -= len(left.pop(0))
+    left[0] = left[0][n_bytes:]
+    return left
 
 
 def list_arrays(folder: Path) -> tuple[str, ...]:
@@ -475,46 +496,46 @@ def read_array(folder: Path, name: str, n_bytes: int) -> Iterator[Array]:
     block = max(_SMALLEST_BLOCK, n_bytes // _TYPE.itemsize)
     with storage_errors(path, "read"):
         try:
-            # Without a buffer: what is read goes where it stays.
-            file = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - faster; closed below
+            descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             return
-    with storage_errors(path, "read"), file:
         try:
-            left = _length_of(file)
-            while left:
-                masses = np.empty(min(block, left), dtype=_TYPE)
-                _read_all(file, masses)
-                left -= len(masses)
-                yield masses
+            yield from _read_file(descriptor, block)
         except (EOFError, ValueError, SyntaxError, TokenError) as error:
             msg = f"{path}: expected a whole array of float32 masses, found damage; make it again"
             raise DataError(msg) from error
+        finally:
+            os.close(descriptor)
 
 
-def _length_of(file: FileIO) -> int:
-    """Return how many masses a file holds, and leave it where they begin.
+def _read_file(descriptor: int, block: int) -> Iterator[Array]:
+    """Yield the masses of a file in pieces of `block`; header and first piece are one system call.
 
     Raises:
-        ValueError, SyntaxError, TokenError: it is no whole array of masses.
+        EOFError, ValueError, SyntaxError, TokenError: it is no whole array of masses.
     """
-    size = os.fstat(file.fileno()).st_size
-    length = (size - _HEADER_SIZE) // _TYPE.itemsize
-    if file.read(_HEADER_SIZE) == _header(length):
-        return length
-    # Thirty times slower, but knows every header that there may be.
-    file.seek(0)
-    return _read_header(file, size)
-
-
-def _read_all(file: FileIO, masses: Array) -> None:
-    """Fill an array from a file: a system call may read only a part of what it is asked for."""
-    left = masses.view(np.uint8).data
+    size = os.fstat(descriptor).st_size
+    left = max(0, size - _HEADER_SIZE) // _TYPE.itemsize
+    header = bytearray(_HEADER_SIZE)
+    masses = np.empty(min(block, left), dtype=_TYPE)
+    try:
+        _transfer(os.readv, descriptor, [memoryview(header), masses.data])
+        is_ours = header == _header(left)
+    except EOFError:
+        is_ours = False
+    if not is_ours:
+        # Thirty times slower, but knows every header that there may be.
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            file.seek(0)
+            left = _read_header(file, size)
+        masses = np.empty(min(block, left), dtype=_TYPE)
+        _transfer(os.readv, descriptor, [masses.data])
     while left:
-        n_read = file.readinto(left)
-        if not n_read:
-            raise EOFError
-        left = left[n_read:]
+        yield masses
+        left -= len(masses)
+        if left:
+            masses = np.empty(min(block, left), dtype=_TYPE)
+            _transfer(os.readv, descriptor, [masses.data])
 
 
 def write_spectra(path: Path, spectra: Spectra, grid: Grid) -> None:

@@ -36,6 +36,7 @@ def test_a_combination_is_read_back_from_its_name(combination: Combination) -> N
 @given(channels)
 def test_a_channel_is_read_back_from_its_name(channel: Channel) -> None:
     assert Channel.parse(str(channel)) == channel
+    assert Channel.parts(str(channel)) == (str(channel.final_state), str(channel.combination))
 
 
 def test_a_final_state_names_counts_of_several_digits() -> None:

@@ -15,9 +15,11 @@ from schemas.reports import ClassCounts
 from services.calculations.spectra import (
     CLASSES,
     Cuts,
+    EntriesByRun,
     Grid,
     Spectra,
     SpectrumSum,
+    Vetoes,
     add_spectra,
     by_name,
     decide_cuts,
@@ -39,6 +41,26 @@ def processing(*, remove_turn_on: bool = True, split_outliers: bool = True) -> P
 def spectrum(*counts: int) -> npt.NDArray[np.int64]:
     """Return a spectrum of eight bins and the overflow, filled from its start."""
     return np.array([*counts, *[0] * (9 - len(counts))], dtype=np.int64)
+
+
+def sparse(*spectra: npt.NDArray[np.int64]) -> Spectra:
+    """Return spectra, shape (9,) each, as they are kept."""
+    filled = [np.flatnonzero(counts) for counts in spectra]
+    return Spectra(
+        tuple(f"2e_{number}m/e0e1" for number in range(len(spectra))),
+        np.cumsum([0, *map(len, filled)]),
+        np.concatenate([np.zeros(0, dtype=np.int64), *filled]).astype(np.int32),
+        np.concatenate([np.zeros(0, dtype=np.int64), *(s[s > 0] for s in spectra)]),
+    )
+
+
+def decide(counts: npt.NDArray[np.int64], config: PostProcessing) -> Cuts:
+    """Return the cuts of one channel in which nothing is known."""
+    return decide_cuts(counts[np.newaxis, :-1], [(0, ())], config)[0]
+
+
+def by_run(counts: npt.NDArray[np.int64], cuts: Cuts) -> EntriesByRun:
+    return EntriesByRun.of(sparse(counts), [cuts.runs(GRID)], GRID)
 
 
 # The grid
@@ -149,6 +171,32 @@ def test_no_additions_are_an_empty_sum() -> None:
     assert SpectrumSum().total().entries() == {}
 
 
+# Blocks of channels
+
+dense = st.lists(st.integers(0, 3), min_size=9, max_size=9).map(lambda c: spectrum(*c))
+
+
+@given(st.lists(dense, max_size=7), st.integers(1, 70))
+def test_blocks_have_every_channel_once(spectra: list[npt.NDArray[np.int64]], n_bins: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("services.calculations.spectra._BINS_OF_BLOCK", n_bins)
+        blocks = list(sparse(*spectra).blocks(GRID))
+    assert all(len(block.channels) <= max(1, n_bins // 8) for block in blocks)
+    assert [name for block in blocks for name in block.channels] == [*sparse(*spectra).channels]
+    found = [block.dense(i, GRID).tolist() for block in blocks for i in range(len(block.channels))]
+    assert found == [counts.tolist() for counts in spectra]
+
+
+@given(st.lists(dense, min_size=1, max_size=4))
+def test_what_is_inside_is_the_grid_without_overflow_and_what_is_empty_behind(
+    spectra: list[npt.NDArray[np.int64]],
+) -> None:
+    inside = sparse(*spectra).inside(GRID)
+    whole = np.zeros((len(spectra), 8), dtype=np.int64)
+    whole[:, : inside.shape[1]] = inside
+    assert whole.tolist() == [counts[:-1].tolist() for counts in spectra]
+
+
 # Cuts
 
 CUTS = {
@@ -187,29 +235,30 @@ CUTS = {
 
 @pytest.mark.parametrize(("counts", "cuts"), CUTS.values(), ids=CUTS)
 def test_cuts_are_those_worked_out_by_hand(counts: npt.NDArray[np.int64], cuts: Cuts) -> None:
-    assert decide_cuts(counts, processing()) == cuts
+    assert decide(counts, processing()) == cuts
 
 
 def test_the_turn_on_may_stay() -> None:
-    decided = decide_cuts(spectrum(1, 9, 5, 0, 2), processing(remove_turn_on=False))
+    decided = decide(spectrum(1, 9, 5, 0, 2), processing(remove_turn_on=False))
     assert decided == Cuts(peak=1, low=0, high=3)
 
 
 def test_outliers_may_stay() -> None:
-    decided = decide_cuts(spectrum(1, 9, 5, 0, 2), processing(split_outliers=False))
+    decided = decide(spectrum(1, 9, 5, 0, 2), processing(split_outliers=False))
     assert decided == Cuts(peak=1, low=1, high=None)
 
 
 def test_every_entry_is_in_the_first_class_that_applies() -> None:
     counts = spectrum(1, 2, 9, 5, 0, 3, 0, 1, 4)
-    cuts = decide_cuts(counts, processing())
-    classes = by_name(cuts.runs(GRID).count(counts))
+    cuts = decide(counts, processing())
+    classes = by_name(by_run(counts, cuts).per_class()[0].tolist())
     assert classes == ClassCounts(turn_on=3, main=14, tail=4, overflow=4)
 
 
 def test_a_channel_without_a_peak_has_overflow_only() -> None:
     counts = spectrum(0, 0, 0, 0, 0, 0, 0, 0, 7)
-    classes = by_name(decide_cuts(counts, processing()).runs(GRID).count(counts))
+    cuts = decide(counts, processing())
+    classes = by_name(by_run(counts, cuts).per_class()[0].tolist())
     assert classes == ClassCounts(overflow=7)
 
 
@@ -223,13 +272,13 @@ def test_every_entry_has_one_class(
     split_outliers: bool,
 ) -> None:
     config = processing(remove_turn_on=remove_turn_on, split_outliers=split_outliers)
-    runs = decide_cuts(counts, config).runs(GRID)
-    classes = runs.class_of_bin().tolist()
+    cuts = decide(counts, config)
+    classes = cuts.runs(GRID).class_of_bin().tolist()
     assert len(classes) == 9
     by_hand = [
         sum(n for n, c in zip(counts.tolist(), classes, strict=True) if c == k) for k in range(6)
     ]
-    assert runs.count(counts).tolist() == by_hand
+    assert by_run(counts, cuts).per_class().tolist() == [by_hand]
     assert sum(by_hand) == counts.sum()
 
 
@@ -284,7 +333,7 @@ def test_splitting_masses_is_looking_up_the_class_of_the_bin_of_each(
     runs = cuts.runs(grid)
     classes = runs.class_of_bin()[grid.bins(masses)]
     split = runs.split(masses)
-    assert split.counts.tolist() == np.bincount(classes, minlength=6).tolist()
+    assert split.counts == np.bincount(classes, minlength=6).tolist()
     main = masses[classes == CLASSES.index("main")]
     is_outlier = (classes == CLASSES.index("tail")) | (classes == CLASSES.index("overflow"))
     expected = {"main": main, "outliers": masses[is_outlier]}
@@ -294,10 +343,72 @@ def test_splitting_masses_is_looking_up_the_class_of_the_bin_of_each(
 
 
 def test_the_last_stored_bin_is_the_last_filled_one_of_main_and_tail() -> None:
-    runs = Cuts(peak=2, low=2, high=4, vetoes=((5, 8),)).runs(GRID)
-    assert runs.last_stored(spectrum(9, 9, 9, 1, 3, 7, 7, 0, 1)) == 4
-    assert runs.last_stored(spectrum(9, 9, 9, 1, 0, 7)) == 3
-    assert runs.last_stored(spectrum(9, 9, 0, 0, 0, 7, 0, 0, 1)) is None
+    cuts = Cuts(peak=2, low=2, high=4, vetoes=((5, 8),))
+    assert by_run(spectrum(9, 9, 9, 1, 3, 7, 7, 0, 1), cuts).last_stored() == [4]
+    assert by_run(spectrum(9, 9, 9, 1, 0, 7), cuts).last_stored() == [3]
+    assert by_run(spectrum(9, 9, 0, 0, 0, 7, 0, 0, 1), cuts).last_stored() == [None]
+
+
+@given(st.lists(st.tuples(spectra, all_cuts), max_size=6))
+def test_entries_by_run_are_those_of_each_bin_of_each_channel(
+    channels: list[tuple[npt.NDArray[np.int64], Cuts]],
+) -> None:
+    of_channels = [cuts.runs(GRID) for _, cuts in channels]
+    found = EntriesByRun.of(sparse(*(counts for counts, _ in channels)), of_channels, GRID)
+    last_stored = found.last_stored()
+    for number, (counts, _) in enumerate(channels):
+        entries = [0] * len(CLASSES)
+        last = None
+        for number_of_bin, place in enumerate(of_channels[number].class_of_bin().tolist()):
+            entries[place] += counts[number_of_bin]
+            if counts[number_of_bin] and CLASSES[place] in ("main", "tail"):
+                last = number_of_bin
+        assert found.per_class()[number].tolist() == entries
+        assert last_stored[number] == last
+    assert len(last_stored) == len(channels)
+
+
+def slow_cuts(counts: list[int], floor: int, vetoes: Vetoes, config: PostProcessing) -> Cuts:
+    """Return the cuts of one channel, bin by bin, as the definition reads."""
+    kept = [
+        number
+        for number in range(floor, len(counts))
+        if not any(first <= number < stop for first, stop in vetoes)
+    ]
+    filled = [number for number in kept if counts[number]]
+    if not filled:
+        return Cuts(None, floor, None, floor, vetoes)
+    peak = max(filled, key=lambda number: (counts[number], number))
+    low = peak if config.remove_turn_on else floor
+    empty = [number for number in kept if number > peak and not counts[number]]
+    high = empty[0] if config.split_outliers and empty and empty[0] < filled[-1] else None
+    if high is not None and len([number for number in kept if low <= number < high]) < 2:
+        high = None
+    return Cuts(peak, low, high, floor, vetoes)
+
+
+@given(
+    st.lists(st.tuples(spectra, all_cuts), min_size=1, max_size=6),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 5),
+)
+def test_the_cuts_of_many_channels_are_those_of_each(
+    channels: list[tuple[npt.NDArray[np.int64], Cuts]],
+    remove_turn_on: bool,
+    split_outliers: bool,
+    n_empty: int,
+) -> None:
+    config = processing(remove_turn_on=remove_turn_on, split_outliers=split_outliers)
+    removed = [(cuts.floor, cuts.vetoes) for _, cuts in channels]
+    entries = np.array([counts[:-1] for counts, _ in channels])
+    expected = [
+        slow_cuts(counts.tolist(), *of_channel, config)
+        for counts, of_channel in zip(entries, removed, strict=True)
+    ]
+    assert decide_cuts(entries, removed, config) == expected
+    longer = np.pad(entries, ((0, 0), (0, n_empty)))
+    assert decide_cuts(longer, removed, config) == expected
 
 
 @pytest.mark.parametrize("width", [0.1, 0.3, 1 / 3, 2.5, 10.0])
@@ -314,7 +425,7 @@ def test_the_lowest_mass_of_a_bin_is_in_it_and_the_number_below_is_not(width: fl
 def test_the_main_part_falls_from_its_first_bin_the_rightmost_highest(
     counts: npt.NDArray[np.int64],
 ) -> None:
-    cuts = decide_cuts(counts, processing())
+    cuts = decide(counts, processing())
     if cuts.peak is not None:
         main = counts[:-1][cuts.low : cuts.high]
         assert main[0] == max(counts[:-1])

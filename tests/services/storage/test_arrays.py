@@ -1,6 +1,8 @@
 """Mass arrays and summed spectra: written, read back, damaged."""
 
 import io
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +181,40 @@ def test_an_array_of_another_kind_is_refused(
     np.save(path, other)
     with pytest.raises(DataError, match="expected a whole array of float32 masses"):
         read(tmp_path)
+
+
+def test_an_array_behind_a_shorter_header_is_read(tmp_path: Path) -> None:
+    path = tmp_path / f"{NAME}.npy"
+    path.parent.mkdir()
+    text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }\n"
+    start = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little")
+    path.write_bytes(start + text + floats(1, 2, 3).tobytes())
+    assert read(tmp_path) == [1, 2, 3]
+
+
+@given(
+    st.lists(st.binary(max_size=7), max_size=40),
+    st.lists(st.integers(1, 9), min_size=1, max_size=5),
+)
+def test_what_a_system_call_leaves_is_taken_by_the_next(
+    contents: list[bytes], most: list[int]
+) -> None:
+    buffers = [memoryview(bytearray(len(content))) for content in contents]
+    source = io.BytesIO(b"".join(contents))
+    limits = itertools.cycle(most)
+
+    def read_some(_descriptor: int, into: Sequence[memoryview]) -> int:
+        taken = source.read(min(next(limits), sum(map(len, into))))
+        left = taken
+        for buffer in into:
+            part, left = left[: len(buffer)], left[len(buffer) :]
+            buffer[: len(part)] = part
+        return len(taken)
+
+    storage._transfer(read_some, -1, buffers)  # noqa: SLF001 - no file can be told where to stop
+    assert b"".join(buffers) == b"".join(contents)
+    with pytest.raises(EOFError):
+        storage._transfer(read_some, -1, [memoryview(bytearray(1))])  # noqa: SLF001
 
 
 class Trap:
