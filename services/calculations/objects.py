@@ -62,6 +62,13 @@ class Objects:
         counts = self.counts
         return self._masked(offsets_of(counts[mask]), np.repeat(mask, counts))
 
+    def between(self, start: int, stop: int) -> Objects:
+        """Return the events `start .. stop - 1` with their objects, whose columns are views."""
+        first, end = self.offsets[start], self.offsets[stop]
+        columns = {name: column[first:end] for name, column in self.columns.items()}
+        fields = {name: column[first:end] for name, column in self.fields.items()}
+        return Objects(self.offsets[start : stop + 1] - first, columns, fields)
+
     def _masked(self, offsets: Integers, mask: Mask) -> Objects:
         columns = {name: column[mask] for name, column in self.columns.items()}
         return Objects(offsets, columns, {n: column[mask] for n, column in self.fields.items()})
