@@ -16,7 +16,7 @@ from schemas.labels import Channel, Combination, FinalState
 from schemas.particles import BY_NAME
 from schemas.reports import MassReport, Output, ParseReport, SliceReport
 from services import barriers
-from services.calculations.combinatorics import combinations
+from services.calculations.combinatorics import Additions, combinations
 from services.calculations.kinematics import state_masses
 from services.calculations.objects import add_counts, project_populations
 from services.calculations.spectra import Grid, SpectrumSum, add_spectra
@@ -161,7 +161,7 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
     threshold = task.threshold_bytes // 2
     grid = Grid.of(config.post_processing_task_config)
     only_counted = set(masses.final_state_objects) - set(masses.objects_to_calculate)
-    with_combinations = {state: found for state, found in wanted.items() if found}
+    additions = {state: Additions.of(found) for state, found in wanted.items() if found}
     letters = {BY_NAME[name].letter for name in masses.final_state_objects}
     spectra = SpectrumSum()
     names = {state: [str(Channel(state, c)) for c in found] for state, found in wanted.items()}
@@ -172,13 +172,15 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
     with storing_arrays(paths.masses, source.chunk, part) as arrays:
         for objects in read_parsed(path, masses.objects_to_calculate, only_counted, threshold):
             of_states = {letter: objects[letter] for letter in letters}
-            for state, of_state in state_masses(of_states, with_combinations):
+            for state, of_state in state_masses(of_states, additions):
                 spectra.add_masses(names[state], of_state, grid)
                 for name, of_channel in zip(names[state], of_state, strict=True):
                     arrays.append(name, of_channel)
                 if arrays.held_bytes >= threshold:
                     arrays.flush()
             tell_progress(events=len(next(iter(objects.values())).offsets) - 1)
+            # Let go before the next range is read.
+            del objects, of_states
     spectra_file = chunk_spectra(paths.masses, source.chunk)
     with appearing(spectra_file, part) as temporary:
         write_spectra(temporary, spectra.total(), grid)
