@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.config import MassCalculation
 from schemas.labels import Combination, FinalState
-from services.calculations.combinatorics import Additions, channels, combinations
+from services.calculations.combinatorics import Additions, channels, combinations, existing
 
 
 def masses(**keys: Any) -> MassCalculation:
@@ -132,6 +132,20 @@ def test_channels_are_the_final_states_that_have_the_objects() -> None:
 # Additions
 
 subleading = combinations(masses(include_subleading=True, max_subleading_index=2))
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(0, 5)] * 4), max_size=5, unique=True),
+    st.lists(st.sampled_from(subleading), max_size=12, unique=True),
+)
+def test_combinations_of_a_final_state_are_those_whose_objects_it_has(
+    rows: list[tuple[int, ...]], wanted: list[Combination]
+) -> None:
+    states = [FinalState(tuple(zip("emjg", row, strict=True))) for row in rows]
+    assert existing(states, wanted) == {
+        state: [combination for combination in wanted if combination.exists_in(state)]
+        for state in states
+    }
 
 
 def written_out(combination: Combination) -> str:
