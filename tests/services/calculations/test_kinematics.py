@@ -127,12 +127,22 @@ def some_kinematics(n: int, eta: float = 4.5) -> npt.NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("eta", [0.001, 0.1, 1.0, 4.5, 50.0])
-def test_momenta_along_the_beam_are_right_to_the_last_bits_of_the_momentum(eta: float) -> None:
+def test_momenta_are_right_to_the_last_bits(eta: float) -> None:
     kinematics = some_kinematics(10_000, eta)
-    pt, exact_eta = kinematics[:, :2].astype(np.longdouble).T
+    pt, exact_eta, phi, mass = kinematics.astype(np.longdouble).T
     p = pt * np.cosh(exact_eta)
-    # Where a long double is no longer than others, the expectation itself is off by as much.
-    assert np.max(np.abs(four_vectors(kinematics)[2] - pt * np.sinh(exact_eta)) / p) < 8e-16
+    exact = [pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(exact_eta), np.hypot(p, mass)]
+    scales = [pt, pt, p, exact[-1]]
+    for found, expected, scale in zip(four_vectors(kinematics), exact, scales, strict=True):
+        # Where a long double is no longer than others, the expectation is off by as much.
+        assert np.max(np.abs(found - expected) / scale) < 8e-16
+
+
+@pytest.mark.parametrize("quarters", [-2, -1, 0, 1, 2, 3, 4])
+def test_an_angle_may_be_any_number_of_quarter_turns(quarters: int) -> None:
+    kinematics = np.array([[40.0, 0.0, quarters * np.pi / 2, 0.0]])
+    expected = [40 * np.cos(quarters * np.pi / 2), 40 * np.sin(quarters * np.pi / 2), 0, 40]
+    assert four_vectors(kinematics)[:, 0] == pytest.approx(expected, abs=1e-13)
 
 
 def test_mirrored_objects_have_mirrored_momenta() -> None:
