@@ -120,7 +120,7 @@ def test_ranges_of_any_size_give_the_same_objects(tmp_path: Path, form: ParsedFo
 
 def test_ranges_of_one_stretch_are_of_one_size(tmp_path: Path, form: ParsedFormat) -> None:
     path = write_parsed(tmp_path / "out.root", some_events(40), some_events(7), form=form)
-    parts = parsed(path, ("Muons", "Jets"), n_bytes=400)
+    parts = parsed(path, ("Muons", "Jets"), n_bytes=800)
     *of_first, of_second = [len(part["m"].counts) for part in parts]
     assert sum(of_first) == 40
     assert max(of_first) - min(of_first) <= 1
