@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Self
 
@@ -28,7 +28,11 @@ class FinalState:
 
     def __str__(self) -> str:
         """Return for example `2e_0m_4j_2g`."""
-        return "_".join(f"{count}{letter}" for letter, count in self.counts)
+        return self._text
+
+    @cached_property  # as often as read, the name is written: once for every channel
+    def _text(self) -> str:
+        return "_".join([f"{count}{letter}" for letter, count in self.counts])
 
     @classmethod
     @cache  # the few thousand final states of a run are named in hundreds of places
@@ -82,10 +86,16 @@ class Combination:
 
     def __str__(self) -> str:
         """Return for example `e0e1j0`."""
+        return self._text
+
+    @cached_property  # the same few hundred are in thousands of final states
+    def _text(self) -> str:
         return "".join(
-            f"{window.letter}{rank}"
-            for window in self.windows
-            for rank in range(window.start, window.stop)
+            [
+                f"{window.letter}{rank}"
+                for window in self.windows
+                for rank in range(window.start, window.stop)
+            ]
         )
 
     @classmethod

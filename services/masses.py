@@ -16,7 +16,7 @@ from schemas.labels import Channel, Combination, FinalState
 from schemas.particles import BY_NAME
 from schemas.reports import MassReport, Output, ParseReport, SliceReport
 from services import barriers
-from services.calculations.combinatorics import combinations
+from services.calculations.combinatorics import Additions, combinations, existing
 from services.calculations.kinematics import state_masses
 from services.calculations.objects import add_counts, project_populations
 from services.calculations.spectra import Grid, SpectrumSum, add_spectra
@@ -137,13 +137,9 @@ def wanted_combinations(config: Config, parsed: Sequence[SliceReport], sample: S
     """
     masses = config.mass_calculation_task_config
     populations = add_counts(summary.populations.get(sample, {}) for summary in parsed)
-    allowed = combinations(masses)
     by_state = project_populations(populations, masses.final_state_objects)
-    return {
-        state: [combination for combination in allowed if combination.exists_in(state)]
-        for state, population in by_state.items()
-        if population >= masses.min_events_per_fs
-    }
+    common = [state for state, n in by_state.items() if n >= masses.min_events_per_fs]
+    return existing(common, combinations(masses)) if common else {}
 
 
 def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkTask) -> MassReport:
@@ -161,7 +157,7 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
     threshold = task.threshold_bytes // 2
     grid = Grid.of(config.post_processing_task_config)
     only_counted = set(masses.final_state_objects) - set(masses.objects_to_calculate)
-    with_combinations = {state: found for state, found in wanted.items() if found}
+    additions = {state: Additions.of(found) for state, found in wanted.items() if found}
     letters = {BY_NAME[name].letter for name in masses.final_state_objects}
     spectra = SpectrumSum()
     names = {state: [str(Channel(state, c)) for c in found] for state, found in wanted.items()}
@@ -172,18 +168,20 @@ def compute_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkT
     with storing_arrays(paths.masses, source.chunk, part) as arrays:
         for objects in read_parsed(path, masses.objects_to_calculate, only_counted, threshold):
             of_states = {letter: objects[letter] for letter in letters}
-            for state, of_state in state_masses(of_states, with_combinations):
+            for state, of_state in state_masses(of_states, additions):
                 spectra.add_masses(names[state], of_state, grid)
                 for name, of_channel in zip(names[state], of_state, strict=True):
                     arrays.append(name, of_channel)
                 if arrays.held_bytes >= threshold:
                     arrays.flush()
             tell_progress(events=len(next(iter(objects.values())).offsets) - 1)
+            # Let go before the next range is read.
+            del objects, of_states
     spectra_file = chunk_spectra(paths.masses, source.chunk)
     with appearing(spectra_file, part) as temporary:
         write_spectra(temporary, spectra.total(), grid)
     described = reports.describe(spectra_file)
-    report = _report(task, arrays, described, time.monotonic() - started)
+    report = _report(task, names, arrays, described, time.monotonic() - started)
     reports.write(chunk_report(paths.masses, source.chunk), report, part)
     return report
 
@@ -194,18 +192,22 @@ def _has_spectra(paths: RunDirectory, report: MassReport) -> bool:
     return path.exists() and reports.describe(path) == report.spectra
 
 
-def _report(task: ChunkTask, arrays: ArrayFolder, spectra: Output, seconds: float) -> MassReport:
+def _report(
+    task: ChunkTask,
+    names: Mapping[FinalState, Sequence[str]],
+    arrays: ArrayFolder,
+    spectra: Output,
+    seconds: float,
+) -> MassReport:
     work: _Work = task.source
     source, in_chunk, wanted = work.source, work.populations, work.wanted
-    rare = sum(n for state, n in in_chunk.items() if state not in wanted)
-    barren = sum(n for state, n in in_chunk.items() if state in wanted and not wanted[state])
+    # Hundreds of final states are computed, thousands are rare.
+    computed = {state: in_chunk[state] for state in wanted}
+    rare = sum(in_chunk.values()) - sum(computed.values())
+    barren = sum(n for state, n in computed.items() if not wanted[state])
     lengths = arrays.lengths()
     # Each event of a final state gives each of its channels exactly one mass.
-    expected = {
-        f"{state}/{combination}": n
-        for state, n in in_chunk.items()
-        for combination in wanted.get(state, ())
-    }
+    expected = {name: n for state, n in computed.items() for name in names[state]}
     return MassReport(
         chunk=source.chunk,
         sample=source.sample,

@@ -62,6 +62,13 @@ class Objects:
         counts = self.counts
         return self._masked(offsets_of(counts[mask]), np.repeat(mask, counts))
 
+    def between(self, start: int, stop: int) -> Objects:
+        """Return the events `start .. stop - 1` with their objects, whose columns are views."""
+        first, end = self.offsets[start], self.offsets[stop]
+        columns = {name: column[first:end] for name, column in self.columns.items()}
+        fields = {name: column[first:end] for name, column in self.fields.items()}
+        return Objects(self.offsets[start : stop + 1] - first, columns, fields)
+
     def _masked(self, offsets: Integers, mask: Mask) -> Objects:
         columns = {name: column[mask] for name, column in self.columns.items()}
         return Objects(offsets, columns, {n: column[mask] for n, column in self.fields.items()})
@@ -184,16 +191,21 @@ def project_populations(
     of_all_types: Mapping[str, int], types: Iterable[str]
 ) -> dict[FinalState, int]:
     """Sum populations over the types that are not named, and return them by final state, sorted."""
-    letters = [BY_NAME[name].letter for name in types]
+    letters = tuple([BY_NAME[name].letter for name in types])
     total: dict[tuple[int, ...], int] = {}
     for label, count in of_all_types.items():
-        full = dict(FinalState.parse(label).counts)
-        row = tuple([full.get(letter, 0) for letter in letters])
+        row = _row_of(label, letters)
         total[row] = total.get(row, 0) + count
     return {
         FinalState(tuple(zip(letters, row, strict=True))): count
         for row, count in sorted(total.items())
     }
+
+
+@lru_cache(maxsize=1 << 16)  # the same ones for the whole run and for each of its chunks
+def _row_of(label: str, letters: tuple[str, ...]) -> tuple[int, ...]:
+    counts = dict(FinalState.parse(label).counts)
+    return tuple([counts.get(letter, 0) for letter in letters])
 
 
 def add_counts(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.config import MassCalculation
 from schemas.labels import Combination, FinalState
-from services.calculations.combinatorics import channels, combinations
+from services.calculations.combinatorics import Additions, channels, combinations, existing
 
 
 def masses(**keys: Any) -> MassCalculation:
@@ -127,3 +127,52 @@ def test_channels_are_the_final_states_that_have_the_objects() -> None:
     states = tuple(FinalState.parse(text) for text in ("1e_1m", "2e_0m"))
     found = channels(states, tuple(Combination.parse(text) for text in ("e0e1", "e0m0")))
     assert [str(channel) for channel in found] == ["1e_1m/e0m0", "2e_0m/e0e1"]
+
+
+# Additions
+
+subleading = combinations(masses(include_subleading=True, max_subleading_index=2))
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(0, 5)] * 4), max_size=5, unique=True),
+    st.lists(st.sampled_from(subleading), max_size=12, unique=True),
+)
+def test_combinations_of_a_final_state_are_those_whose_objects_it_has(
+    rows: list[tuple[int, ...]], wanted: list[Combination]
+) -> None:
+    states = [FinalState(tuple(zip("emjg", row, strict=True))) for row in rows]
+    assert existing(states, wanted) == {
+        state: [combination for combination in wanted if combination.exists_in(state)]
+        for state in states
+    }
+
+
+def written_out(combination: Combination) -> str:
+    """Return the sum of the objects, with brackets, that defines a mass to its last bit."""
+    total = ""
+    for window in combination.windows:
+        of_window = f"{window.letter}{window.start}"
+        for rank in range(window.start + 1, window.stop):
+            of_window = f"({of_window}+{window.letter}{rank})"
+        total = f"({total}+{of_window})" if total else of_window
+    return total
+
+
+@given(st.lists(st.sampled_from(subleading), max_size=12, unique=True))
+def test_objects_are_added_in_an_order_that_the_combination_alone_decides(
+    wanted: list[Combination],
+) -> None:
+    additions = Additions.of(wanted)
+    objects = [f"{letter}{rank}" for letter, n in additions.n_ranks.items() for rank in range(n)]
+    rows = dict(enumerate(objects, start=len(wanted)))
+    for row, one, other in additions.steps:
+        assert row not in rows
+        rows[row] = f"({rows[one]}+{rows[other]})"
+    assert [rows[row] for row in range(len(wanted))] == [written_out(c) for c in wanted]
+    assert len(set(rows.values())) == len(rows) == additions.n_rows
+
+
+def test_only_ranks_that_are_used_are_objects() -> None:
+    wanted = [Combination.parse(name) for name in ("e0j0", "j1j2")]
+    assert Additions.of(wanted).n_ranks == {"e": 1, "j": 3}

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.labels import Combination, FinalState
+from services.calculations.combinatorics import Additions
 from services.calculations.kinematics import (
     four_vectors,
     group_events,
@@ -34,9 +35,10 @@ def channel_masses(
     objects: Mapping[str, Objects], wanted: Mapping[FinalState, Sequence[Combination]]
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Return the masses of each channel by its name."""
+    additions = {state: Additions.of(found) for state, found in wanted.items()}
     return {
         f"{state}/{combination}": row
-        for state, found in state_masses(objects, wanted)
+        for state, found in state_masses(objects, additions)
         for combination, row in zip(wanted[state], found, strict=True)
     }
 
@@ -115,6 +117,56 @@ def test_one_object_has_its_own_mass(jets: list[Item]) -> None:
     found = masses(four_vectors(np.array(jets, dtype=np.float64)))
     for value, jet in zip(found.tolist(), jets, strict=True):
         assert agrees(value, by_vector([jet]))
+
+
+def some_kinematics(n: int, eta: float = 4.5) -> npt.NDArray[np.float32]:
+    """Return pt, eta, phi and mass of different objects, shape (n, 4)."""
+    rng = np.random.default_rng(5)
+    columns = [rng.uniform(1, 500, n), rng.uniform(-eta, eta, n), rng.uniform(-np.pi, np.pi, n)]
+    return np.stack([*columns, rng.uniform(0, 50, n)], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("eta", [0.001, 0.1, 1.0, 4.5, 50.0])
+def test_momenta_are_right_to_the_last_bits(eta: float) -> None:
+    kinematics = some_kinematics(10_000, eta)
+    pt, exact_eta, phi, mass = kinematics.astype(np.longdouble).T
+    p = pt * np.cosh(exact_eta)
+    exact = [pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(exact_eta), np.hypot(p, mass)]
+    scales = [pt, pt, p, exact[-1]]
+    for found, expected, scale in zip(four_vectors(kinematics), exact, scales, strict=True):
+        # Where a long double is no longer than others, the expectation is off by as much.
+        assert np.max(np.abs(found - expected) / scale) < 8e-16
+
+
+@pytest.mark.parametrize("quarters", [-2, -1, 0, 1, 2, 3, 4])
+def test_an_angle_may_be_any_number_of_quarter_turns(quarters: int) -> None:
+    kinematics = np.array([[40.0, 0.0, quarters * np.pi / 2, 0.0]])
+    expected = [40 * np.cos(quarters * np.pi / 2), 40 * np.sin(quarters * np.pi / 2), 0, 40]
+    assert four_vectors(kinematics)[:, 0] == pytest.approx(expected, abs=1e-13)
+
+
+def test_mirrored_objects_have_mirrored_momenta() -> None:
+    kinematics = some_kinematics(1000)
+    px, py, pz, energy = four_vectors(kinematics)
+    mirrored = four_vectors(kinematics * np.array([1, -1, 1, 1], dtype=np.float32))
+    assert np.array_equal(mirrored, [px, py, -pz, energy])
+
+
+def test_a_four_vector_does_not_depend_on_what_stands_beside_it() -> None:
+    # Vector instructions may take other ways at the ends of an array.
+    kinematics = some_kinematics(200)
+    together = four_vectors(kinematics)
+    for start in range(70):
+        for length in (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33, 64):
+            part = slice(start, start + length)
+            assert np.array_equal(four_vectors(kinematics[part]), together[:, part])
+
+
+@pytest.mark.parametrize("eta", [400.0, 750.0, 1e30])
+def test_momenta_beyond_floating_point_make_masses_that_are_no_numbers(eta: float) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = masses(four_vectors(np.array([[30, eta, 1, 5], [30, -eta, 1, 5]])))
+    assert np.isnan(found).all()
 
 
 BACK_TO_BACK: list[Item] = [(45.0, 0.0, 0.0, 0.0), (45.0, 0.0, float(np.pi), 0.0)]

@@ -63,6 +63,15 @@ def test_keeping_events_keeps_all_their_objects(rows: Rows) -> None:
     assert rows_of(objects_of(rows).in_events(mask)) == [row for row in rows if len(row) % 2]
 
 
+@given(jagged, st.data())
+def test_a_range_of_events_has_its_objects(rows: Rows, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(rows)))
+    stop = data.draw(st.integers(start, len(rows)))
+    found = objects_of(rows).between(start, stop)
+    assert found.offsets[0] == 0
+    assert rows_of(found) == rows[start:stop]
+
+
 def test_events_keep_identity_and_objects_together() -> None:
     events = events_of([[1.0], [], [2.0, 3.0]], [[], [9.0], [8.0]], first_event=7)
     kept = events.where(np.array([True, False, True]))

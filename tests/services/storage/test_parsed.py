@@ -118,6 +118,32 @@ def test_ranges_of_any_size_give_the_same_objects(tmp_path: Path, form: ParsedFo
         assert counts.tolist() == whole[letter].counts.tolist()
 
 
+def test_ranges_of_one_stretch_are_of_one_size(tmp_path: Path, form: ParsedFormat) -> None:
+    path = write_parsed(tmp_path / "out.root", some_events(40), some_events(7), form=form)
+    parts = parsed(path, ("Muons", "Jets"), n_bytes=800)
+    *of_first, of_second = [len(part["m"].counts) for part in parts]
+    assert sum(of_first) == 40
+    assert max(of_first) - min(of_first) <= 1
+    assert of_second == 7
+
+
+def test_small_writes_are_read_together(tmp_path: Path, form: ParsedFormat) -> None:
+    pieces = [some_events(n) for n in (20, 3, 5, 1, 20, 2)]
+    (found,) = parsed(write_parsed(tmp_path / "out.root", *pieces, form=form), ("Muons", "Jets"))
+    for letter, name in (("m", "Muons"), ("j", "Jets")):
+        phi = np.concatenate([piece.objects[name].columns["phi"] for piece in pieces])
+        counts = np.concatenate([piece.objects[name].counts for piece in pieces])
+        assert found[letter].columns["phi"].tolist() == phi.tolist()
+        assert found[letter].counts.tolist() == counts.tolist()
+
+
+def test_what_was_written_together_is_unpacked_once(tmp_path: Path, form: ParsedFormat) -> None:
+    path = write_parsed(tmp_path / "out.root", some_events(40), form=form)
+    parts = parsed(path, ("Muons",), n_bytes=200)
+    assert len(parts) > 2
+    assert len({id(part["m"].columns["pt"].base) for part in parts}) == 1
+
+
 def test_parsed_data_without_events_gives_nothing(tmp_path: Path, form: ParsedFormat) -> None:
     assert parsed(write_parsed(tmp_path / "out.root", form=form), ("Muons",)) == []
 
