@@ -21,6 +21,7 @@ import uproot
 from schemas.particles import BY_LETTER, PARTICLES
 from services.calculations.objects import KINEMATICS, Array, Events, Objects, offsets_of
 from services.storage.events import data_errors, events_within_bytes
+from services.storage.local_files import open_local
 from services.storage.unpacking import flat, float32
 
 PARSED_TREE = "events"
@@ -45,7 +46,7 @@ def _writes_rntuples() -> bool:
         with uproot.recreate(path, compression=_COMPRESSION) as file:
             form = ak.forms.RecordForm([_record(one).layout.form], ["Jets"])
             file.mkrntuple(PARSED_TREE, form).extend({"Jets": _record(one)})
-        with uproot.open(path) as file:
+        with open_local(path) as file:
             written = _Clusters(file[PARSED_TREE], 0, 1).objects("Jets", is_counted=False)
             return bool(written.n_objects == written.columns["pt"].sum() == 1.0)
     return False
@@ -160,7 +161,7 @@ def read_events(path: Path, types: Collection[str], n_bytes: int) -> Iterator[Ev
 @contextmanager
 def _reading(path: Path) -> Iterator[Any]:
     url = str(path)
-    with data_errors(url), uproot.open(url, array_cache=None) as file:
+    with data_errors(url), open_local(path) as file:
         yield file[PARSED_TREE]
 
 
