@@ -28,7 +28,7 @@ from schemas.reports import (
 from services.barriers import judge_parsing, parsing_digest
 from services.calculations.chunking import deal
 from services.calculations.distributions import DistributionSum
-from services.calculations.objects import Events, add_counts, concatenate, populations
+from services.calculations.objects import Events, add_counts, add_to, concatenate, populations
 from services.calculations.selection import select
 from services.chunks import ChunkStage, ChunkTask, digest_of, make_or_keep, summed_up
 from services.closing import counted
@@ -155,8 +155,8 @@ class _Tally:
     events_read: int = 0
     events_kept: int = 0
     cut_flows: list[tuple[CutRow, ...]] = field(default_factory=list)
-    populations: list[dict[str, int]] = field(default_factory=list)
-    objects_kept: list[dict[str, int]] = field(default_factory=list)
+    populations: dict[str, int] = field(default_factory=dict)
+    objects_kept: dict[str, int] = field(default_factory=dict)
     notes: set[str] = field(default_factory=set)
     held: list[Events] = field(default_factory=list)
     held_bytes: int = 0
@@ -167,9 +167,11 @@ class _Tally:
         self.events_read += read
         self.events_kept += len(selected)
         self.cut_flows = [add_cut_flows([*self.cut_flows, flow])]
-        self.populations = [add_counts([*self.populations, populations(selected)])]
-        kept = {name: objects.n_objects for name, objects in selected.objects.items()}
-        self.objects_kept = [add_counts([*self.objects_kept, kept])]
+        add_to(self.populations, populations(selected))
+        add_to(
+            self.objects_kept,
+            {name: objects.n_objects for name, objects in selected.objects.items()},
+        )
         self.held.append(selected)
         self.held_bytes += selected.nbytes
 
@@ -178,8 +180,8 @@ class _Tally:
         self.events_read += other.events_read
         self.events_kept += other.events_kept
         self.cut_flows = [add_cut_flows(self.cut_flows + other.cut_flows)]
-        self.populations = [add_counts(self.populations + other.populations)]
-        self.objects_kept = [add_counts(self.objects_kept + other.objects_kept)]
+        add_to(self.populations, other.populations)
+        add_to(self.objects_kept, other.objects_kept)
         self.notes |= other.notes
         self.held += other.held
         self.held_bytes += other.held_bytes
@@ -244,9 +246,9 @@ def parse_chunk(config: Config, paths: RunDirectory, part: Slice, task: ChunkTas
         events_read=tally.events_read,
         events_kept=tally.events_kept,
         cut_flow=add_cut_flows(tally.cut_flows),
-        objects_kept=add_counts(tally.objects_kept),
-        populations=add_counts(tally.populations),
-        distributions=tally.distributions.total(add_counts(tally.populations)),
+        objects_kept=add_counts([tally.objects_kept]),
+        populations=add_counts([tally.populations]),
+        distributions=tally.distributions.total(tally.populations),
         notes=tuple(sorted(tally.notes)),
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory_bytes(),

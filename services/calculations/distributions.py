@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.labels import FinalState
 from schemas.particles import BY_NAME
 from schemas.reports import Distribution, Distributions, ObjectDistributions
 from services.calculations.kinematics import Floats
-from services.calculations.objects import Array, Events, Integers
+from services.calculations.objects import Array, Events, Integers, multiplicities_of
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,9 @@ class DistributionSum:
         `populations` are the kept events per exact multiplicity of all types, by label.
         """
         of_kept = dict(self._of_kept)
-        for name in dict.fromkeys(name for name, _ in of_kept):
-            of_kept[name, "multiplicity"] = _multiplicities(populations, name)
+        names = dict.fromkeys(name for name, _ in of_kept)
+        for name, counts in _multiplicities(populations, list(names)).items():
+            of_kept[name, "multiplicity"] = counts
         return Distributions(before=_reported(self._of_read), after=_reported(of_kept))
 
 
@@ -131,13 +131,17 @@ def _count_multiplicities(offsets: Integers) -> Integers:
     return counts
 
 
-def _multiplicities(populations: Mapping[str, int], name: str) -> Integers:
-    letter = BY_NAME[name].letter
-    labels = [FinalState.parse(label).count(letter) for label in populations]
-    places = np.minimum(np.array(labels, dtype=np.int64), MULTIPLICITY.n_bins)
-    counts = np.zeros(MULTIPLICITY.n_bins + 3, dtype=np.int64)
-    np.add.at(counts, 1 + places, np.array([*populations.values()], dtype=np.int64))
-    return counts
+def _multiplicities(populations: Mapping[str, int], names: Sequence[str]) -> dict[str, Integers]:
+    """Count events, as `FixedAxis.count` does values, by their number of objects of each type."""
+    letters = tuple(BY_NAME[name].letter for name in names)
+    rows = [multiplicities_of(label, letters) for label in populations]
+    places = np.minimum(np.array(rows, dtype=np.int64), MULTIPLICITY.n_bins)
+    n_events = np.array([*populations.values()], dtype=np.int64)
+    found = {}
+    for name, of_type in zip(names, places.reshape(len(rows), len(names)).T, strict=True):
+        found[name] = np.zeros(MULTIPLICITY.n_bins + 3, dtype=np.int64)
+        np.add.at(found[name], 1 + of_type, n_events)
+    return found
 
 
 def _reported(counted: Mapping[tuple[str, str], Integers]) -> dict[str, ObjectDistributions]:

@@ -194,7 +194,7 @@ def project_populations(
     letters = tuple([BY_NAME[name].letter for name in types])
     total: dict[tuple[int, ...], int] = {}
     for label, count in of_all_types.items():
-        row = _row_of(label, letters)
+        row = multiplicities_of(label, letters)
         total[row] = total.get(row, 0) + count
     return {
         FinalState(tuple(zip(letters, row, strict=True))): count
@@ -203,7 +203,8 @@ def project_populations(
 
 
 @lru_cache(maxsize=1 << 16)  # the same ones for the whole run and for each of its chunks
-def _row_of(label: str, letters: tuple[str, ...]) -> tuple[int, ...]:
+def multiplicities_of(label: str, letters: tuple[str, ...]) -> tuple[int, ...]:
+    """Return how many objects of some types a final state has, by its label."""
     counts = dict(FinalState.parse(label).counts)
     return tuple([counts.get(letter, 0) for letter in letters])
 
@@ -212,6 +213,11 @@ def add_counts(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Return the sums by key, keys sorted."""
     total: dict[str, int] = {}
     for part in parts:
-        for key, count in part.items():
-            total[key] = total.get(key, 0) + count
+        add_to(total, part)
     return dict(sorted(total.items()))
+
+
+def add_to(total: dict[str, int], counts: Mapping[str, int]) -> None:
+    """Add counts to a sum by key."""
+    for key, count in counts.items():
+        total[key] = total.get(key, 0) + count
