@@ -137,18 +137,20 @@ class SpectrumSum:
 
     def __init__(self) -> None:
         self._number: dict[str, int] = {}
-        self._pieces: list[tuple[Integers, Integers]] = []
+        # Piece by piece: the keys, and the counts of each.
+        self._keys: list[Integers] = []
+        self._counts: list[Integers] = []
         self._held = 0
         self._most = self._COMPACT_AT
 
     _COMPACT_AT = 100_000
 
     def _add(self, keys: Integers, counts: Integers) -> None:
-        self._pieces.append((keys, counts))
+        self._keys.append(keys)
+        self._counts.append(counts)
         self._held += len(keys)
         if self._held > self._most:
-            self._pieces = [self._summed()]
-            self._held = len(self._pieces[0][0])
+            self._sum_up()
             # Twice what is left: however large the sum, it is not made anew for every piece.
             self._most = max(self._COMPACT_AT, 2 * self._held)
 
@@ -176,15 +178,27 @@ class SpectrumSum:
     def _number_of(self, channel: str) -> int:
         return self._number.setdefault(channel, len(self._number))
 
-    def _summed(self) -> tuple[Integers, Integers]:
-        keys = np.concatenate([keys for keys, _ in self._pieces])
-        counts = np.concatenate([counts for _, counts in self._pieces])
-        self._pieces = []
-        return _sum_by_key(keys, counts)
+    def _sum_up(self) -> None:
+        """Make all pieces one: different keys, rising, with the sum of the counts of each.
+
+        Nothing is kept longer than it is needed, since this is the most that a worker holds.
+        """
+        keys = _put_together(self._keys)
+        counts = _put_together(self._counts)
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        counts = counts[order]
+        del order
+        is_first = np.ones(len(keys), dtype=bool)
+        np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
+        starts = np.flatnonzero(is_first)
+        self._keys = [keys[starts]]
+        self._counts = [np.add.reduceat(counts, starts)]
+        self._held = len(starts)
 
     def total(self) -> Spectra:
         """Return the sum of everything added."""
-        if not self._pieces:
+        if not self._keys:
             empty = np.zeros(0, dtype=np.int64)
             return Spectra((), np.zeros(1, dtype=np.int64), empty.astype(np.int32), empty)
         channels = tuple(sorted(self._number))
@@ -192,11 +206,9 @@ class SpectrumSum:
         rank[[self._number[channel] for channel in channels]] = np.arange(len(channels))
         # From now on channels are numbered in the order of their names.
         self._number = {channel: number for number, channel in enumerate(channels)}
-        self._pieces = [
-            ((rank[keys >> 32] << 32) + (keys & _BIN), counts) for keys, counts in self._pieces
-        ]
-        keys, counts = self._summed()
-        self._pieces = [(keys, counts)]
+        self._keys = [(rank[keys >> 32] << 32) + (keys & _BIN) for keys in self._keys]
+        self._sum_up()
+        (keys,), (counts,) = self._keys, self._counts
         first = np.searchsorted(keys, np.arange(len(channels) + 1) << 32)
         return Spectra(channels, first, (keys & _BIN).astype(np.int32), counts)
 
@@ -207,16 +219,11 @@ _BINS_AT_ONCE = 1 << 17
 _BIN = 0xFFFFFFFF
 
 
-def _sum_by_key(keys: Integers, counts: Integers) -> tuple[Integers, Integers]:
-    """Return the different keys, rising, and the sum of the counts of each."""
-    if not len(keys):
-        return keys, counts
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    counts = counts[order]
-    del order
-    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-    return keys[starts], np.add.reduceat(counts, starts)
+def _put_together(pieces: list[Integers]) -> Integers:
+    """Return pieces as one array, and let go of them."""
+    joined = np.concatenate(pieces)
+    pieces.clear()
+    return joined
 
 
 def add_spectra(parts: Iterable[Spectra]) -> Spectra:
