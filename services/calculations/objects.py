@@ -121,6 +121,17 @@ def offsets_with(offsets: Integers, mask: Mask) -> Integers:
     return kept_before[offsets]
 
 
+def places_of(offsets: Integers, events: Integers) -> Integers:
+    """Return where the objects of some events are, shape (n_objects_of_events,), event by event.
+
+    Where events are few, as rejected ones mostly are, a mask over all events takes longer.
+    """
+    first = offsets[events]
+    counts = offsets[events + 1] - first
+    before = np.cumsum(counts) - counts
+    return np.repeat(first - before, counts) + np.arange(counts.sum())
+
+
 def concatenate(parts: Sequence[Events]) -> Events:
     """Return ranges of events one behind the other; all must have the same types and columns."""
     if len(parts) == 1:

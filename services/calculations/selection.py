@@ -23,6 +23,7 @@ from services.calculations.objects import (
     Objects,
     offsets_of,
     offsets_with,
+    places_of,
 )
 from services.calculations.overlap import Directions, remove_overlaps
 
@@ -152,7 +153,9 @@ class _Candidates:
 
     def in_events(self, kept: Mask, counts: Integers) -> Objects:
         """Return the objects that are left in events where `kept` holds, kinematics only."""
-        index = np.flatnonzero(self.alive & np.repeat(kept, self.objects.counts))
+        alive = self.alive.copy()
+        alive[places_of(self.objects.offsets, np.flatnonzero(~kept))] = False
+        index = np.flatnonzero(alive)
         columns = {name: self.objects.columns[name].take(index) for name in KINEMATICS}
         return Objects(offsets_of(counts[kept]), columns)
 

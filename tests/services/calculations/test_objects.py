@@ -15,6 +15,7 @@ from services.calculations.objects import (
     concatenate,
     count_multiplicities,
     offsets_of,
+    places_of,
     populations,
     project_populations,
 )
@@ -145,3 +146,14 @@ def test_projected_populations_are_sorted_by_number_not_by_text() -> None:
 def test_counts_add_by_key(parts: list[dict[str, int]], total: dict[str, int]) -> None:
     assert add_counts(parts) == total
     assert list(add_counts(parts)) == sorted(total)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=8))
+def test_places_are_those_of_the_objects_of_the_events(events: list[tuple[int, bool]]) -> None:
+    expected, start = [], 0
+    for n_objects, is_chosen in events:
+        expected += range(start, start + n_objects) if is_chosen else []
+        start += n_objects
+    offsets = offsets_of(np.array([n for n, _ in events], dtype=np.int64))
+    chosen = np.flatnonzero(np.array([is_chosen for _, is_chosen in events], dtype=bool))
+    assert places_of(offsets, chosen).tolist() == expected
