@@ -17,7 +17,7 @@ from services.calculations.btagging import is_computed
 from services.calculations.objects import B_TAG, Events, Integers, Objects
 from services.storage.branches import NO_EXTRAS, Extras, FileBranches
 from services.storage.decompression import fast_zlib
-from services.storage.flat_columns import read_columns
+from services.storage.flat_columns import is_rntuple, read_columns
 from services.storage.local_files import open_local
 from services.storage.unpacking import Columns, unpack_objects, unpack_scores
 
@@ -178,7 +178,7 @@ def events_within_bytes(tree: Any, branches: Collection[str], n_bytes: int) -> i
 
 def _uncompressed_bytes(tree: Any, branches: Collection[str]) -> int:
     """Return what these branches, or fields of an RNTuple, take when unpacked."""
-    if tree.classname != "ROOT::RNTuple":
+    if not is_rntuple(tree):
         return sum(int(tree[name].member("fTotBytes")) for name in branches)
     ntuple = tree.ntuple
     parent = [record.parent_field_id for record in ntuple.field_records]

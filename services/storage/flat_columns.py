@@ -27,15 +27,13 @@ Column = Any
 class _FlatLists(uproot.AsJagged):  # type: ignore[misc]
     """Lists of numbers that stay in two arrays: no awkward array is made and taken apart again."""
 
-    def final_array(  # noqa: PLR0913, PLR0917 - the library's signature
+    def final_array(
         self,
         basket_arrays: Mapping[int, Any],
         entry_start: int,
         entry_stop: int,
         entry_offsets: Sequence[int],
-        library: Any,  # noqa: ARG002 - not for other libraries
-        branch: Any,  # noqa: ARG002 - not of interest
-        options: Any,  # noqa: ARG002 - not of interest
+        *_for_other_libraries: Any,
     ) -> Jagged:
         """Return the lists of the events `entry_start .. entry_stop - 1`, baskets joined."""
         offsets = np.zeros(entry_stop - entry_start + 1, dtype=np.int64)
@@ -62,7 +60,7 @@ def read_columns(
     Numbers and lists of numbers of a TTree are flat; everything else is as awkward has it, parts of
     RNTuple fields inside of the field.
     """
-    flat = {} if tree.classname == "ROOT::RNTuple" else _flat_branches(tree, branches)
+    flat = {} if is_rntuple(tree) else _flat_branches(tree, branches)
     others = [name for name in branches if name not in flat]
     found: dict[str, Column] = {}
     if flat:
@@ -72,6 +70,11 @@ def read_columns(
         arrays = tree.arrays(others, entry_start=start, entry_stop=stop, library="ak")
         found |= {name: arrays[name] for name in arrays.fields}
     return found
+
+
+def is_rntuple(tree: Any) -> bool:
+    """Whether what the reading library has opened is an RNTuple and no TTree."""
+    return bool(tree.classname == "ROOT::RNTuple")
 
 
 def _flat_branches(tree: Any, branches: Collection[str]) -> dict[str, Any]:

@@ -21,8 +21,9 @@ import uproot
 from schemas.particles import BY_LETTER, PARTICLES
 from services.calculations.objects import KINEMATICS, Array, Events, Objects, offsets_of
 from services.storage.events import data_errors, events_within_bytes
+from services.storage.flat_columns import is_rntuple, read_columns
 from services.storage.local_files import open_local
-from services.storage.unpacking import flat, float32
+from services.storage.unpacking import float32
 
 PARSED_TREE = "events"
 ParsedFormat = Literal["rntuple", "ttree"]
@@ -165,13 +166,9 @@ def _reading(path: Path) -> Iterator[Any]:
         yield file[PARSED_TREE]
 
 
-def _is_rntuple(tree: Any) -> bool:
-    return bool(tree.classname == "ROOT::RNTuple")
-
-
 def _stored(tree: Any, types: Collection[str], only_counted: Collection[str]) -> list[str]:
     """Return the branches or fields in which a file has these types."""
-    if _is_rntuple(tree):
+    if is_rntuple(tree):
         return [*types, *(f"{name}.{KINEMATICS[0]}" for name in only_counted)]
     of_types = [f"{name}_{quantity}" for name in types for quantity in KINEMATICS]
     return [*of_types, *(f"n{name}" for name in only_counted)]
@@ -205,7 +202,7 @@ def _stretches(
         # Ranges of one size: a small rest would take nearly as many calls as a full range.
         n_ranges = max(1, -(-n_events // step))
         edges = [n_events * number // n_ranges for number in range(n_ranges + 1)]
-        if _is_rntuple(tree):
+        if is_rntuple(tree):
             yield _Clusters(tree, first, last), edges
         else:
             yield _Baskets(tree, start, start + n_events), edges
@@ -213,7 +210,7 @@ def _stretches(
 
 def _ends(tree: Any, names: Collection[str]) -> list[int]:
     """Return where the clusters of an RNTuple, or the baskets of a TTree, end, in events."""
-    if _is_rntuple(tree):
+    if is_rntuple(tree):
         return [c.num_first_entry + c.num_entries for c in tree.ntuple.cluster_summaries]
     # All branches are written together.
     return list(tree[next(iter(names))].entry_offsets[1:])
@@ -262,14 +259,15 @@ class _Baskets:
 
     def __init__(self, tree: Any, start: int, stop: int) -> None:
         self._tree = tree
-        self._events = {"entry_start": start, "entry_stop": stop}
+        self._events = (start, stop)
 
     def values(self, name: str) -> Array:
-        return np.asarray(self._tree[name].array(**self._events, library="np"))
+        return np.asarray(read_columns(self._tree, [name], *self._events)[name])
 
     def objects(self, name: str, *, is_counted: bool) -> Objects:
         if is_counted:
             return Objects(offsets_of(self.values(f"n{name}")), {})
-        found = {q: flat(self._tree[f"{name}_{q}"].array(**self._events)) for q in KINEMATICS}
-        offsets, _ = found[KINEMATICS[0]]
-        return Objects(offsets, {q: float32(values) for q, (_, values) in found.items()})
+        branches = {quantity: f"{name}_{quantity}" for quantity in KINEMATICS}
+        found = read_columns(self._tree, branches.values(), *self._events)
+        columns = {quantity: float32(found[b].values) for quantity, b in branches.items()}
+        return Objects(found[branches[KINEMATICS[0]]].offsets, columns)

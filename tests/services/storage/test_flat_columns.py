@@ -114,7 +114,7 @@ def test_real_files_give_what_awkward_reads(real_data: Path, name: str, tree: st
     with open_local(real_data / name) as file:
         source = file[tree]
         kinds = {uproot.AsDtype, uproot.AsJagged}
-        names = [key for key in source.keys() if type(source[key].interpretation) in kinds]  # noqa: SIM118 - keys of sub-branches are not iterated over
+        names = [key for key, branch in source.items() if type(branch.interpretation) in kinds]
         columns = read_columns(source, names, 3, 35)
         n_flat = 0
         for key in names:
