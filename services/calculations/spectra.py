@@ -94,7 +94,7 @@ class Spectra:
 
     def blocks(self, grid: Grid) -> Iterator[Spectra]:
         """Yield the channels in their order, as many at a time as have few bins together."""
-        step = max(1, _BINS_OF_BLOCK // grid.n_bins)
+        step = max(1, _BINS_AT_ONCE // grid.n_bins)
         for start in range(0, len(self.channels), step):
             yield self._part(start, min(start + step, len(self.channels)))
 
@@ -128,8 +128,8 @@ class Spectra:
         return dict(zip(self.channels, np.diff(total).tolist(), strict=True))
 
 
-# Of channels that something is decided for together: they stay in the processor's cache.
-_BINS_OF_BLOCK = 1 << 17
+# Of channels that are counted or decided together: what they have stays in the processor's cache.
+_BINS_AT_ONCE = 1 << 17
 
 
 class SpectrumSum:
@@ -213,8 +213,6 @@ class SpectrumSum:
         return Spectra(channels, first, (keys & _BIN).astype(np.int32), counts)
 
 
-# Their counts stay in the processor's cache.
-_BINS_AT_ONCE = 1 << 17
 # A key is the channel's number in the upper half, the bin in the lower.
 _BIN = 0xFFFFFFFF
 

@@ -179,7 +179,7 @@ dense = st.lists(st.integers(0, 3), min_size=9, max_size=9).map(lambda c: spectr
 @given(st.lists(dense, max_size=7), st.integers(1, 70))
 def test_blocks_have_every_channel_once(spectra: list[npt.NDArray[np.int64]], n_bins: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("services.calculations.spectra._BINS_OF_BLOCK", n_bins)
+        patch.setattr("services.calculations.spectra._BINS_AT_ONCE", n_bins)
         blocks = list(sparse(*spectra).blocks(GRID))
     assert all(len(block.channels) <= max(1, n_bins // 8) for block in blocks)
     assert [name for block in blocks for name in block.channels] == [*sparse(*spectra).channels]
