@@ -218,7 +218,9 @@ class Workers:
             while waiting and idle:
                 worker, task = idle.pop(), waiting.popleft()
                 worker.position = None
-                worker.pipe.send((work, task))
+                # One that died while it was idle is noticed below, like one that dies at work.
+                with suppress(ConnectionError):
+                    worker.pipe.send((work, task))
                 busy[worker.pipe] = (worker, task)
             heard = wait(list(busy), _SILENCE)
             if not heard:

@@ -89,6 +89,20 @@ def test_a_killed_worker_is_noticed_with_its_task_and_the_others_go_on() -> None
     assert {task: o.result for task, o in outcomes.items()} == {n: n for n in (0, 1, 3, 4, 5)}
 
 
+def test_a_worker_that_is_killed_before_it_has_a_task_is_noticed_too() -> None:
+    with Workers(2) as workers:
+        idle = {o.result for o in workers.map(process_id, range(6))}
+        killed = psutil.Process(idle.pop())
+        killed.kill()
+        psutil.wait_procs([killed], timeout=10)
+        outcomes = list(workers.map(process_id, range(6)))
+    (died,) = [o.died for o in outcomes if o.died]
+    assert died.exit_code == -signal.SIGKILL
+    assert sorted(o.task for o in outcomes) == [*range(6)]
+    assert all(o.result or o.died for o in outcomes)
+    assert killed.pid not in {o.result for o in outcomes}
+
+
 def test_what_workers_log_arrives_here(caplog: pytest.LogCaptureFixture) -> None:
     with Workers(2) as workers:
         list(workers.map(warn, [4]))
