@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from schemas import config as configuration
 from schemas.errors import ConfigError, PipelineError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 USAGE_ERROR = 2
 FAILURE = 1
 INTERRUPTED = 130
+# What shells say of programs that SIGPIPE ends.
+OUTPUT_CUT_OFF = 141
 GENERATED_NOTE = (
     "generated, not data: these are the events of the demo release. For real data, change the line "
     "`release_years: [demo]` in config.yaml, or name files under local_files."
@@ -453,6 +457,17 @@ def complain(*lines: str) -> None:
     print(*lines, sep="\n", file=sys.stderr)
 
 
+def is_cut_off(stream: TextIO) -> bool:
+    """Return whether what is written goes into a pipe that nobody reads from any more."""
+    try:
+        polling = select.poll()
+        polling.register(stream.fileno(), 0)
+    except io.UnsupportedOperation:  # something in memory
+        return False
+    gone = select.POLLERR | select.POLLHUP
+    return any(event & gone for _, event in polling.poll(0))
+
+
 def act(options: argparse.Namespace) -> int:
     """Do what the command line asks for and return the exit code.
 
@@ -478,15 +493,17 @@ def main(arguments: list[str] | None = None) -> int:
         complain(f"{coloured('error:', 'red', sys.stderr)} {error}", *notes_of(error))
         return USAGE_ERROR if isinstance(error, ConfigError) else FAILURE
     except BrokenPipeError:
+        if not is_cut_off(sys.stdout):
+            raise
         # What reads our output (head, less) has seen enough; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUTPUT_CUT_OFF
     except KeyboardInterrupt as error:
         complain(*notes_of(error), "interrupted")
         return INTERRUPTED
     except TerminatedError as error:
         complain(*notes_of(error), "terminated")
         return TERMINATED
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from main import main, telling_how_to_continue
+from main import MODES, Mode, main, telling_how_to_continue
 from schemas.config import load
 from schemas.errors import DataError
 from services import run_directory
@@ -74,6 +75,35 @@ def test_sigterm_ends_the_program_with_its_exit_code(tmp_path: Path) -> None:
     _, errors = running.communicate(timeout=30)
     assert running.returncode == 143
     assert "Traceback" not in errors
+
+
+def test_output_that_nobody_reads_any_more_ends_the_program_with_the_exit_code_of_that(
+    tmp_path: Path,
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, str(CHECKOUT / "main.py"), "--dry-run", "--config"]
+    ended = subprocess.run(
+        [*command, str(CHECKOUT / "config.yaml")],
+        cwd=tmp_path,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_another_pipe_that_breaks_is_not_taken_for_the_output(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lose_a_worker(*_arguments: object, **_options: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setitem(MODES, "list_missing", Mode(lose_a_worker))
+    with pytest.raises(BrokenPipeError):
+        main(["--list-missing", "--run-dir", "somewhere"])
 
 
 # Single keys on the command line

@@ -210,10 +210,9 @@ def test_the_readme_names_the_exit_codes() -> None:
     said = re.search(r"^Exit codes: (.*?)\n\n", text_of("README.md"), re.MULTILINE | re.DOTALL)
     assert said
     sources = "".join(path.read_text(encoding="utf-8") for path in program())
-    codes = re.findall(
-        r"^(?:FAILURE|USAGE_ERROR|INTERRUPTED|TERMINATED) = (\d+)$", sources, re.MULTILINE
-    )
-    assert len(codes) == 4
+    names = "FAILURE|USAGE_ERROR|INTERRUPTED|OUTPUT_CUT_OFF|TERMINATED"
+    codes = re.findall(rf"^(?:{names}) = (\d+)$", sources, re.MULTILINE)
+    assert len(codes) == 5
     assert sorted(re.findall(r"\b(\d+) ", said[1])) == sorted([*codes, "0"])
 
 
