@@ -77,10 +77,26 @@ def fetch(config: Path, root: Path) -> None:
     assert main([*arguments, "--total-batch-jobs", str(N_JOBS)]) == 0
 
 
-def start(arguments: list[str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(CHECKOUT / "main.py"), *arguments]
+WITHOUT_FIGURES = """\
+import sys
+from services import plots
+from main import main
+plots.run = lambda *_: ()
+sys.exit(main())
+"""
+
+
+def start(arguments: list[str], *, draws: bool = False) -> subprocess.Popen[bytes]:
+    """Start the program in a group of processes of its own."""
+    program = [str(CHECKOUT / "main.py")] if draws else ["-c", WITHOUT_FIGURES]
     quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, *program, *arguments],
+        cwd=CHECKOUT,
+        stdout=quiet,
+        stderr=quiet,
+        start_new_session=True,
+    )
 
 
 def wait_until(is_so: Callable[[], bool], running: subprocess.Popen[bytes]) -> bool:
@@ -92,6 +108,33 @@ def wait_until(is_so: Callable[[], bool], running: subprocess.Popen[bytes]) -> b
         assert time.monotonic() < deadline
         time.sleep(0.002)
     return False
+
+
+def workers_of(running: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    # Workers are forked by a server, which is the program's child.
+    children = psutil.Process(running.pid).children()
+    return [worker for child in children for worker in child.children()]
+
+
+def start_and_freeze(arguments: list[str], root: Path, stage: str) -> subprocess.Popen[bytes]:
+    """Return the program, halted with its workers in a stage that the arguments do again."""
+    for _ in range(20):
+        running = start(arguments)
+        program = psutil.Process(running.pid)
+
+        def is_so(running: subprocess.Popen[bytes] = running) -> bool:
+            return is_at(root, Slice(), stage) and bool(workers_of(running))
+
+        if wait_until(is_so, running):
+            os.killpg(running.pid, signal.SIGSTOP)
+            while program.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
+                time.sleep(0.001)
+            # Between the look and the signal the stage may have ended.
+            if running.poll() is None and is_so():
+                return running
+            os.killpg(running.pid, signal.SIGCONT)
+        assert running.wait(timeout=120) == 0
+    pytest.fail("it is never so for long enough to be seen")
 
 
 @cache
@@ -237,14 +280,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def terminate(running: subprocess.Popen[bytes], *, everyone: bool = False) -> None:
     """Send SIGTERM, and assert that the process ends in time with the exit code of that.
 
-    Its workers must end too.
+    Its workers must end too. Processes that are halted go on with the signal.
     """
     family = psutil.Process(running.pid).children(recursive=True)
-    sent = time.monotonic()
     if everyone:
         os.killpg(running.pid, signal.SIGTERM)
     else:
         running.terminate()
+    sent = time.monotonic()
+    os.killpg(running.pid, signal.SIGCONT)
     assert running.wait(timeout=60) == 143
     assert time.monotonic() - sent < SECONDS_TO_END
     _, alive = psutil.wait_procs(family, timeout=SECONDS_TO_END)
@@ -266,10 +310,8 @@ def test_sigterm_ends_a_run_with_its_workers_in_time(
 ) -> None:
     root = tmp_path / "run"
     shutil.copytree(finished, root)
-    # So little memory that the stage takes seconds: it must not be over before it is noticed.
-    slowly = "parsing_task_config.chunk_yield_threshold_bytes=4000"
-    running = start(["--run-dir", str(root), "--redo", stage, "--set", slowly])
-    assert wait_until(lambda: is_at(root, Slice(), stage), running)
+    redoing = ["--run-dir", str(root), "--redo", stage]
+    running = start_and_freeze(redoing, root, stage)
     terminate(running, everyone=everyone)
     state = state_of(root, Slice())
     assert state is not None
@@ -288,7 +330,7 @@ def test_sigterm_ends_a_run_with_its_workers_in_time(
 def test_sigterm_ends_the_drawing_of_figures_in_time(finished: Path, tmp_path: Path) -> None:
     root = tmp_path / "run"
     shutil.copytree(finished, root)
-    running = start(["--run-dir", str(root)])
+    running = start(["--run-dir", str(root)], draws=True)
     assert wait_until(lambda: stands_at(root, State.DRAWING), running)
     assert wait_until(lambda: any((root / "plots").glob("*.png")), running)
     terminate(running)
@@ -322,14 +364,8 @@ def test_a_killed_worker_is_named_with_its_chunk_which_is_tried_again(
     root = tmp_path / "run"
     shutil.copytree(finished, root)
     running = start(["--run-dir", str(root), "--tasks", stage, "--redo", stage])
-    program = psutil.Process(running.pid)
-
-    def workers() -> list[psutil.Process]:
-        # Workers are forked by a server, which is the program's child.
-        return [worker for child in program.children() for worker in child.children()]
-
-    assert wait_until(lambda: bool(workers()), running)
-    workers()[0].kill()
+    assert wait_until(lambda: bool(workers_of(running)), running)
+    workers_of(running)[0].kill()
     assert running.wait(timeout=120) == 0
     said = paths_of(root).log_file(Slice()).read_text()
     assert re.search(
