@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from services import plots
 from tests.servers import OpenDataServer
 
 # The same examples on every machine: a test that fails for one fails for all.
@@ -35,6 +36,14 @@ def user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="module")
+def without_figures() -> Iterator[None]:
+    """Let runs in this process draw nothing: it takes most of the time of a small run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "run", lambda *_: ())
+        yield
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from schemas.config import load
 from schemas.errors import DataError
 from services import run_directory
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 CHECKOUT = Path(__file__).parents[1]
 
 

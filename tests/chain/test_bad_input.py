@@ -15,6 +15,8 @@ from schemas.state import RunState
 from services.storage import reports
 from tests.factory import write_nanoaod, write_tree
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 CHECKOUT = Path(__file__).parents[2]
 PAIR = [[(45.0, 0.0, 0.0), (45.0, 0.0, 3.14159265)]]
 

@@ -24,11 +24,13 @@ from schemas.config import TASK_NAMES, load
 from schemas.inputs import Sample, Slice
 from schemas.state import RunState, StageStatus
 from schemas.statistics import Statistics
-from services import plots, run_directory
+from services import run_directory
 from services.run_directory import RunDirectory
 from services.storage import reports
 from tests.chain.identity import assert_identical
 from tests.factory import write_nanoaod
+
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 CHECKOUT = Path(__file__).parents[2]
 ARRAYS = ("parsing", "mass_calculating", "post_processing,histogram_creation")
@@ -49,12 +51,6 @@ DEMO: dict[str, dict[str, Any]] = {
 OTHER_PARSING = {"parsing_task_config": {"keep_partial_files": True}}
 OTHER_MASSES = {"mass_calculation_task_config": {"min_events_per_fs": 15}}
 OTHER_PLAN = {"post_processing_task_config": {"remove_turn_on": False}}
-
-
-@pytest.fixture(autouse=True)
-def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes most of the time of a small run, and is tested elsewhere."""
-    monkeypatch.setattr(plots, "run", lambda *_: ())
 
 
 @pytest.fixture(autouse=True)
@@ -103,10 +99,8 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """Return a finished run of one job."""
     root = tmp_path_factory.mktemp("single")
     config = configure(root / "config.yaml")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "run", lambda *_: ())
-        arguments = ["--config", str(config), "--run-dir", str(root / "run")]
-        assert main(arguments) == 0
+    arguments = ["--config", str(config), "--run-dir", str(root / "run")]
+    assert main(arguments) == 0
     return paths_of(root / "run")
 
 
@@ -114,11 +108,9 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 def merged(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """Return a finished run of three jobs; not to be changed."""
     root = tmp_path_factory.mktemp("merged")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "run", lambda *_: ())
-        fetch(configure(root / "config.yaml"), root / "run", 3)
-        run_arrays(root / "run", 3)
-        assert merge(root / "run") == 0
+    fetch(configure(root / "config.yaml"), root / "run", 3)
+    run_arrays(root / "run", 3)
+    assert merge(root / "run") == 0
     return paths_of(root / "run")
 
 

@@ -24,6 +24,8 @@ from tests.chain.test_identity import random_collection
 from tests.factory import write_nanoaod
 from tests.servers import OpenDataServer
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 DISK_BYTES = 1_200_000
 
 

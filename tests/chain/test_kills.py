@@ -25,23 +25,19 @@ from schemas.inputs import Slice
 from schemas.reports import SliceReport
 from schemas.state import RunState, StageStatus, State
 from schemas.summary import Exit, RunSummary
-from services import plots, run_directory
+from services import run_directory
 from services.run_directory import RunDirectory
 from services.storage import reports
 from tests.chain.completeness import CHUNK_REPORTS, classify, half_written
 from tests.chain.identity import assert_identical
+
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 CHECKOUT = Path(__file__).parents[2]
 ARRAYS = ("parsing", "mass_calculating", "post_processing,histogram_creation")
 N_JOBS = 3
 KILLS_PER_STEP = 5
 SECONDS_TO_END = 5.0
-
-
-@pytest.fixture(autouse=True)
-def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes most of the time of a small run, and is tested elsewhere."""
-    monkeypatch.setattr(plots, "run", lambda *_: ())
 
 
 def configure(folder: Path, *, n_workers: int, wait_seconds: float = 0.0) -> Path:
@@ -271,9 +267,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a finished run of one job with two workers; not to be changed."""
     folder = tmp_path_factory.mktemp("finished")
     config = configure(folder, n_workers=2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "run", lambda *_: ())
-        assert main(["--config", str(config), "--run-dir", str(folder / "run")]) == 0
+    assert main(["--config", str(config), "--run-dir", str(folder / "run")]) == 0
     return folder / "run"
 
 

@@ -14,20 +14,16 @@ import yaml
 from main import main
 from schemas.config import load
 from schemas.errors import DataError
-from services import plots, run_directory
+from services import run_directory
 from services.calculations.spectra import Grid
 from services.run_directory import RunDirectory
 from services.storage.arrays import open_arrays, read_spectra
 from tests.chain.identity import assert_identical
 from tests.factory import write_nanoaod
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 PAIR = [[(45.0, 0.0, 0.0), (45.0, 0.0, 3.14159265)]]
-
-
-@pytest.fixture(autouse=True)
-def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes most of the time of a small run, and is tested elsewhere."""
-    monkeypatch.setattr(plots, "run", lambda *_: ())
 
 
 def make_run(folder: Path, jobs: int = 0) -> Path:
@@ -46,14 +42,12 @@ def make_run(folder: Path, jobs: int = 0) -> Path:
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(sections))
     root = str(folder / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "run", lambda *_: ())
-        if jobs:
-            fetch = ["--fetch-only", "--config", str(config), "--run-dir", root]
-            assert main([*fetch, "--total-batch-jobs", str(jobs)]) == 0
-            assert main(["--merge-only", "--run-dir", root]) == 0
-        else:
-            assert main(["--config", str(config), "--run-dir", root]) == 0
+    if jobs:
+        fetch = ["--fetch-only", "--config", str(config), "--run-dir", root]
+        assert main([*fetch, "--total-batch-jobs", str(jobs)]) == 0
+        assert main(["--merge-only", "--run-dir", root]) == 0
+    else:
+        assert main(["--config", str(config), "--run-dir", root]) == 0
     return folder / "run"
 
 

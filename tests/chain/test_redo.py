@@ -14,11 +14,13 @@ from main import main
 from schemas.config import load
 from schemas.inputs import Slice
 from schemas.reports import SliceReport
-from services import plots, run_directory
+from services import run_directory
 from services.run_directory import RunDirectory
 from services.storage import reports
 from tests.chain.identity import assert_identical
 from tests.factory import write_nanoaod
+
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 PAIR = [[(45.0, 0.0, 0.0), (45.0, 0.0, 3.14159265)]]
 FOLDERS = {
@@ -27,12 +29,6 @@ FOLDERS = {
     "post_processing": "im_arrays_processed",
 }
 CHECKOUT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes most of the time of a small run, and is tested elsewhere."""
-    monkeypatch.setattr(plots, "run", lambda *_: ())
 
 
 def write_inputs(folder: Path, n_files: int) -> dict[str, dict[str, object]]:
@@ -67,9 +63,7 @@ def single_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a finished run of one job and two chunks; not to be changed."""
     folder = tmp_path_factory.mktemp("single")
     config = configure(folder / "config.yaml", write_inputs(folder, 2))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "run", lambda *_: ())
-        assert main(["--config", str(config), "--run-dir", str(folder / "run")]) == 0
+    assert main(["--config", str(config), "--run-dir", str(folder / "run")]) == 0
     return folder / "run"
 
 
@@ -79,11 +73,9 @@ def merged_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("merged")
     config = configure(folder / "config.yaml", write_inputs(folder, 4))
     root = str(folder / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "run", lambda *_: ())
-        fetch = ["--fetch-only", "--config", str(config), "--run-dir", root]
-        assert main([*fetch, "--total-batch-jobs", "2"]) == 0
-        assert main(["--merge-only", "--run-dir", root]) == 0
+    fetch = ["--fetch-only", "--config", str(config), "--run-dir", root]
+    assert main([*fetch, "--total-batch-jobs", "2"]) == 0
+    assert main(["--merge-only", "--run-dir", root]) == 0
     return folder / "run"
 
 

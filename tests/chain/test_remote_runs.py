@@ -26,6 +26,8 @@ from services.termination import TERMINATED
 from tests.factory import make_config, run_pipeline, write_nanoaod
 from tests.servers import OpenDataServer, now_and_then
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 CHECKOUT = Path(__file__).parents[2]
 FAST: dict[str, Any] = {
     "specific_record_ids": [1],

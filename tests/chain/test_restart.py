@@ -19,12 +19,14 @@ from schemas.config import load
 from schemas.inputs import Slice
 from schemas.reports import SliceReport
 from schemas.state import RunState, State
-from services import pipeline, plots, run_directory
+from services import pipeline, run_directory
 from services.run_directory import RunDirectory
 from services.storage import reports
 from tests.chain.completeness import CHUNK_REPORTS, chunk_reports, classify, half_written
 from tests.chain.identity import assert_identical
 from tests.factory import write_nanoaod
+
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 CHECKOUT = Path(__file__).parents[2]
 PAIR = [[(45.0, 0.0, 0.0), (45.0, 0.0, 3.14159265)]]
@@ -69,11 +71,7 @@ SECONDS_OF_DRAWING = 5.0
 
 
 @pytest.mark.slow
-def test_kills_in_every_stage_change_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Drawing takes most of the time of a small run; the killed processes draw.
-    monkeypatch.setattr(plots, "run", lambda *_: ())
+def test_kills_in_every_stage_change_nothing(tmp_path: Path) -> None:
     config = configure(tmp_path / "config.yaml", DEMO)
     undisturbed = tmp_path / "undisturbed"
     assert main(["--config", str(config), "--run-dir", str(undisturbed)]) == 0

@@ -18,19 +18,15 @@ from schemas.reports import ClassCounts, FileCounts, FileStatus, SliceReport
 from schemas.state import StageStatus, State
 from schemas.statistics import StageStatistics
 from schemas.summary import Exit, RunSummary
-from services import plots, run_directory, software
+from services import run_directory, software
 from services.storage import reports
 from services.summary import imbalances
 from tests.factory import write_nanoaod
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 PAIR = [[(45.0, 0.0, 0.0), (45.0, 0.0, math.pi)]]
 FORWARD = [[(45.0, 3.0, 0.0), (45.0, 3.0, math.pi)]]
-
-
-@pytest.fixture(autouse=True)
-def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes most of the time of a small run, and is tested elsewhere."""
-    monkeypatch.setattr(plots, "run", lambda *_: ())
 
 
 def configure(folder: Path, **parsing: Any) -> list[str]:

@@ -16,11 +16,13 @@ import yaml
 
 from main import main
 from schemas.config import load
-from services import plots, run_directory
+from services import run_directory
 from services.run_directory import RunDirectory
 from tests.chain.identity import assert_identical
 from tests.pbs import stand_in
 from tests.pbs.stand_in import Server
+
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 CHECKOUT = Path(__file__).parents[2]
 CHAIN = ["parse", "masses", "histograms", "merge"]
@@ -84,15 +86,12 @@ def paths_of(root: Path) -> RunDirectory:
     return run_directory.layout(root, load(root / "config.yaml"))
 
 
-def one_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
-    monkeypatch.setattr(plots, "run", lambda *_: ())
+def one_job(folder: Path) -> RunDirectory:
     assert main(["--config", "config.yaml", "--run-dir", str(folder)]) == 0
     return paths_of(folder)
 
 
-def test_a_chain_of_arrays_ends_with_the_merged_file(
-    site: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chain_of_arrays_ends_with_the_merged_file(site: Path) -> None:
     root = run_of(submit(NUM_JOBS=2))
     assert root.parent == site / "output"
     pbs = server()
@@ -106,7 +105,7 @@ def test_a_chain_of_arrays_ends_with_the_merged_file(
     ]
     pbs.run_all()
     assert [job["status"] for job in pbs.jobs.values()] == [0] * 4
-    assert_identical(one_job(site / "single", monkeypatch), paths_of(root))
+    assert_identical(one_job(site / "single"), paths_of(root))
     assert (root / "plots" / "08_final_states.png").exists()
     outputs = {path.name for path in (root / "logs").glob("*.OU")}
     assert outputs == {f"{n}[{i}].pbshost.OU" for n in (100, 101, 102) for i in (1, 2)} | {
@@ -122,9 +121,7 @@ def test_a_chain_of_arrays_ends_with_the_merged_file(
 
 
 @pytest.mark.slow
-def test_a_subjob_that_fails_stops_what_needs_it_and_the_merge_mends_it(
-    site: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_subjob_that_fails_stops_what_needs_it_and_the_merge_mends_it(site: Path) -> None:
     root = run_of(submit(NUM_JOBS=3))
     pbs = server()
     # The array's own status is 0 if another one ends last: nothing may go by it.
@@ -136,13 +133,11 @@ def test_a_subjob_that_fails_stops_what_needs_it_and_the_merge_mends_it(
     (merge,) = pbs.named("merge")
     assert merge["status"] == 0
     assert "parsing: 1 of 3 slices: 2" in (root / "logs" / "103.pbshost.OU").read_text()
-    assert_identical(one_job(site / "single", monkeypatch), paths_of(root))
+    assert_identical(one_job(site / "single"), paths_of(root))
 
 
 @pytest.mark.slow
-def test_only_what_is_missing_is_submitted_again(
-    site: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_what_is_missing_is_submitted_again(site: Path) -> None:
     root = run_of(submit(NUM_JOBS=3))
     pbs = server()
     pbs.run_all(fails={"parse": [1, 3], "merge": [None]})
@@ -158,7 +153,7 @@ def test_only_what_is_missing_is_submitted_again(
     assert pbs.named("merge")[1]["status"] == 0
     said = (root / "logs" / f"{pbs.named('merge')[1]['id']}.OU").read_text()
     assert said.splitlines()[0] == "complete"
-    assert_identical(one_job(site / "single", monkeypatch), paths_of(root))
+    assert_identical(one_job(site / "single"), paths_of(root))
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import yaml
 
 from main import main
 from schemas.config import load
-from services import plots, run_directory
+from services import run_directory
 from services.run_directory import RunDirectory
 from tests.chain.identity import assert_identical
 from tests.slurm.real_slurm import running_slurm, why_not
@@ -34,7 +34,7 @@ CONFIG = {
     "mass_calculation_task_config": {"parallel_processes": 1, "min_events_per_fs": 5},
 }
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_figures")]
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,7 @@ def said(root: Path, name: str) -> str:
     return "\n".join(path.read_text() for path in sorted((root / "logs").glob(f"{name}.*.out")))
 
 
-def one_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
-    monkeypatch.setattr(plots, "run", lambda *_: ())
+def one_job(folder: Path) -> RunDirectory:
     assert main(["--config", "config.yaml", "--run-dir", str(folder)]) == 0
     return paths_of(folder)
 
@@ -113,20 +112,16 @@ def test_the_daemons_listen_on_the_loopback_device_only(slurm: Path) -> None:
     assert listening == {("127.0.0.1", port) for port in ports}
 
 
-def test_a_chain_of_arrays_ends_with_the_merged_file(
-    work: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chain_of_arrays_ends_with_the_merged_file(work: Path) -> None:
     root, ids = run_of(submit(NUM_JOBS=3))
     assert tuple(ids) == CHAIN
     wait_until_empty()
     assert said(root, "merge").startswith("complete\n"), said(root, "*")
-    assert_identical(one_job(work / "single", monkeypatch), paths_of(root))
+    assert_identical(one_job(work / "single"), paths_of(root))
     assert len(list((root / "logs").glob("parse.*_?.out"))) == 3
 
 
-def test_a_task_that_fails_does_not_let_anything_be_made_of_a_part(
-    work: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_task_that_fails_does_not_let_anything_be_made_of_a_part(work: Path) -> None:
     # The third slice's place for its lock is taken, so that its job cannot begin.
     root = work / "run"
     arguments = ["--config", "config.yaml", "--run-dir", str(root), "--total-batch-jobs", "3"]
@@ -141,7 +136,7 @@ def test_a_task_that_fails_does_not_let_anything_be_made_of_a_part(
     obstacle.rmdir()
     run_of(submit("--resume", str(root)))
     wait_until_empty()
-    assert_identical(one_job(work / "single", monkeypatch), paths_of(root))
+    assert_identical(one_job(work / "single"), paths_of(root))
     table = submit("--status", str(root)).stdout.splitlines()
     assert table[-1].split() == ["merge", "1", "0", "0", "0"]
 
