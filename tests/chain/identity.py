@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,12 @@ from services.storage.arrays import read_spectra
 
 def histogram_contents(path: Path) -> dict[str, tuple[object, ...]]:
     """Return class, edges, contents, entries and moments per key of a ROOT file of histograms."""
+    # Many runs are compared with the same one, whose histograms take long to read.
+    return _contents(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _contents(path: Path, _written: int) -> dict[str, tuple[object, ...]]:
     found = {}
     with uproot.open(path) as file:
         for key, kind in file.classnames(cycle=False).items():

@@ -128,8 +128,11 @@ def test_three_jobs_give_the_histograms_of_one(single: RunDirectory, merged: Run
 
 @pytest.mark.parametrize(
     ("total", "chunk_input_bytes"),
-    [(7, 300_000), (3, 30_000), (11, 300_000)],
-    ids=["seven jobs", "chunks ten times smaller", "more jobs than chunks"],
+    [
+        pytest.param(7, 300_000, id="seven jobs", marks=pytest.mark.slow),
+        pytest.param(3, 30_000, id="chunks ten times smaller"),
+        pytest.param(11, 300_000, id="more jobs than chunks"),
+    ],
 )
 def test_the_result_does_not_depend_on_jobs_and_chunks(
     single: RunDirectory, tmp_path: Path, total: int, chunk_input_bytes: int

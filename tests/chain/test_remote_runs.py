@@ -1,11 +1,13 @@
 """Whole runs over a network that fails: the same result, or a clear failure, and in time."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from schemas.state import RunState, State
 from services.catalogs import demo
 from services.run_directory import RunDirectory, chunk_report
 from services.storage import reports
+from services.storage.locks import Holder
 from services.termination import TERMINATED
 from tests.factory import make_config, run_pipeline, write_nanoaod
 from tests.servers import OpenDataServer, now_and_then
@@ -268,7 +271,7 @@ def test_a_download_goes_on_after_a_run_was_killed(server: OpenDataServer, tmp_p
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     lock = copy.with_name(copy.name + ".lock")
-    lock.write_text(f"{os.uname().nodename} {dead.pid} token")
+    lock.write_text(json.dumps(asdict(replace(Holder.this_process(), process=dead.pid))))
     copy.unlink()
     server.requests.clear()
     again = run(tmp_path, "again", read_mode="download", download_dir=str(folder))
