@@ -218,7 +218,9 @@ class Output(_Report):
     name: FileName
     size: int
     """Bytes."""
-    sha256: str
+    xxh128: str
+    """XXH3 of the content, 128 bits long, as `xxh128sum` prints it; of a folder of arrays, of their
+    names, lengths and digests. It tells damage and mistakes, not forgery."""
 
 
 class ChunkReport(_Report):
@@ -238,7 +240,7 @@ class ChunkReport(_Report):
     @property
     def content(self) -> str:
         """Digest of what was made, for the stage that reads it."""
-        return self.output.sha256
+        return self.output.xxh128
 
 
 class ParseReport(ChunkReport):

@@ -127,7 +127,7 @@ def add_counts(
     for what, expected, found in (
         ("the sample", total.sample.value, about["sample"]),
         ("counts of the configuration", digest(config), about["configuration_digest"]),
-        ("counts by the plan", plan.sha256, about["plan"]["sha256"]),
+        ("counts by the plan", plan.xxh128, about["plan"]["xxh128"]),
     ):
         if expected != found:
             msg = (

@@ -298,7 +298,7 @@ def _about(config: Config, made: SampleHistograms) -> str:
     """
     read = hashlib.sha256()
     for output in sorted(made.inputs, key=lambda output: output.name):
-        read.update(f"{output.name} {output.sha256}\n".encode())
+        read.update(f"{output.name} {output.xxh128}\n".encode())
     return json.dumps(
         {
             "content": f"invariant-mass histograms{made.remark}",

@@ -72,7 +72,7 @@ def run(config: Config, paths: RunDirectory, part: Slice, workers: Workers) -> S
         slice_total=part.total,
         chunks=chunks,
         inputs=filled_of(config, processed[0].inputs),
-        content=digest_of([o.sha256 for report in written for o in report.outputs]),
+        content=digest_of([o.xxh128 for report in written for o in report.outputs]),
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory_bytes(),
         samples=tuple(report.sample for report in written),

@@ -76,7 +76,7 @@ def run(
         slice_total=1,
         chunks=tuple(chunk for report in filled for chunk in report.chunks),
         inputs=digest_of([report.content for report in filled]),
-        content=digest_of([o.sha256 for report in written for o in report.outputs]),
+        content=digest_of([o.xxh128 for report in written for o in report.outputs]),
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory_bytes(),
         samples=tuple(report.sample for report in written),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from typing import IO, BinaryIO, Protocol, Self
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
+import xxhash
 
 from schemas.errors import DataError
 from schemas.inputs import Slice
@@ -57,7 +57,7 @@ class ArrayFolder:
         self._folder = folder
         self._held: dict[str, list[Array]] = {}
         self._lengths: dict[str, int] = {}
-        self._digests: dict[str, hashlib._Hash] = {}
+        self._digests: dict[str, xxhash.xxh128] = {}
         self._made: set[str] = set()
         self.held_bytes = 0
 
@@ -101,7 +101,7 @@ class ArrayFolder:
         """Take masses into the description of the whole."""
         digest = self._digests.get(name)
         if digest is None:
-            digest = self._digests[name] = hashlib.sha256()
+            digest = self._digests[name] = xxhash.xxh128()
             self._lengths[name] = 0
         for piece in pieces:
             digest.update(piece.data)
@@ -204,11 +204,11 @@ def _archive(folder: Path, chunk: str) -> Path:
 
 
 def _describe(name: str, lengths: Mapping[str, int], contents: Mapping[str, str]) -> Output:
-    total = hashlib.sha256()
+    total = xxhash.xxh128()
     for array in sorted(lengths):
         total.update(f"{array} {lengths[array]} {contents[array]}\n".encode())
     size = sum(lengths.values()) * _TYPE.itemsize
-    return Output(name=name, size=size, sha256=total.hexdigest())
+    return Output(name=name, size=size, xxh128=total.hexdigest())
 
 
 def describe_arrays(folder: Path, chunk: str) -> Output:
@@ -282,8 +282,8 @@ def _refuse_others(folder: Path, found: Output, described: Output) -> None:
     if found != described:
         msg = (
             f"{folder}: expected of {described.name} the arrays that its report describes "
-            f"({described.size:,} bytes of masses, SHA-256 {described.sha256[:16]}), found others "
-            f"({found.size:,} bytes, {found.sha256[:16]}); make them again, with --redo"
+            f"({described.size:,} bytes of masses, digest {described.xxh128[:16]}), found others "
+            f"({found.size:,} bytes, {found.xxh128[:16]}); make them again, with --redo"
         )
         raise DataError(msg)
 
@@ -298,7 +298,7 @@ class _Described:
         self.names = arrays.names
 
     def read(self, name: str, n_bytes: int) -> Iterator[Array]:
-        digest = hashlib.sha256()
+        digest = xxhash.xxh128()
         length = 0
         for masses in self._arrays.read(name, n_bytes):
             digest.update(masses.data)

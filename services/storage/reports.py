@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TypeVar
 
+import xxhash
 from pydantic import BaseModel, ValidationError
 
 from schemas.errors import DataError
@@ -55,11 +55,11 @@ def read(path: Path, model: type[Model]) -> Model:
 
 def describe(path: Path) -> Output:
     """Return name, size and digest of a file, as reports carry them."""
-    digest = hashlib.sha256()
+    digest = xxhash.xxh128()
     with storage_errors(path, "read"), path.open("rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
-        return Output(name=path.name, size=file.tell(), sha256=digest.hexdigest())
+        return Output(name=path.name, size=file.tell(), xxh128=digest.hexdigest())
 
 
 def check(path: Path, described: Output) -> None:
@@ -71,9 +71,9 @@ def check(path: Path, described: Output) -> None:
     """
     found = describe(path) if path.exists() else None
     if found != described:
-        size = f"another ({found.size:,} bytes, {found.sha256[:16]})" if found else "none"
+        size = f"another ({found.size:,} bytes, {found.xxh128[:16]})" if found else "none"
         msg = (
             f"{path}: expected the file that its report describes ({described.size:,} bytes, "
-            f"SHA-256 {described.sha256[:16]}), found {size}; make it again, with --redo"
+            f"digest {described.xxh128[:16]}), found {size}; make it again, with --redo"
         )
         raise DataError(msg)

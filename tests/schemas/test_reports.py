@@ -25,7 +25,7 @@ from schemas.reports import (
     check_cut_flow,
 )
 
-OUTPUT = Output(name="out", size=1, sha256="0" * 64)
+OUTPUT = Output(name="out", size=1, xxh128="0" * 32)
 CHUNK = {
     "chunk": "parsed_demo_chunk1",
     "sample": Sample.DATA,
@@ -135,8 +135,8 @@ def test_parsing_that_does_not_balance_is_refused(changes: dict[str, Any], compl
 @pytest.mark.parametrize(
     ("changes", "same"),
     [
-        ({"output": Output(name="out", size=2, sha256="2" * 64), "seconds": 9.0}, True),
-        ({"inputs": "2" * 64}, False),
+        ({"output": Output(name="out", size=2, xxh128="2" * 32), "seconds": 9.0}, True),
+        ({"inputs": "2" * 32}, False),
         ({"files": (FileOutcome(url="a", status=FileStatus.DONE, events=10),)}, False),
     ],
     ids=["other bytes and time", "other inputs", "other files"],
@@ -202,7 +202,7 @@ def test_masses_that_balance_are_returned() -> None:
 
 
 def test_what_the_masses_are_is_known_by_their_output() -> None:
-    assert mass_report().content == OUTPUT.sha256
+    assert mass_report().content == OUTPUT.xxh128
 
 
 def test_an_event_that_was_never_used_is_noticed() -> None:

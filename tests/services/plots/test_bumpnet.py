@@ -43,7 +43,7 @@ REPORT = HistogramReport(
     masses_in=450,
     entries={"5.0": 450, "10.0": 450},
     overflow=0,
-    outputs=(Output(name="x", size=1, sha256=""),),
+    outputs=(Output(name="x", size=1, xxh128=""),),
 )
 KEPT = {"2e_0m/e0e1": plan(400, 300.0), "0e_2m/m0m1": plan(50, None)}
 WIDTHS = HistogramCreation(input_dir="x", output_dir="x", bin_width_gev=(5.0, 10.0))

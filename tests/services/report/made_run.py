@@ -27,7 +27,7 @@ from services.storage import reports
 from services.storage.arrays import write_spectra
 
 ALL = Slice()
-OUTPUT = Output(name="x", size=0, sha256="")
+OUTPUT = Output(name="x", size=0, xxh128="")
 BEGUN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 # Per sample and channel, the entries of each bin of the grid, the overflow last.

@@ -98,7 +98,7 @@ def test_the_digest_depends_on_names_and_masses(tmp_path: Path) -> None:
     for number, (name, masses) in enumerate(contents):
         with ArrayFolder(tmp_path / str(number)) as arrays:
             arrays.append(name, floats(*masses))
-        digests.add(arrays.output("chunk").sha256)
+        digests.add(arrays.output("chunk").xxh128)
     assert len(digests) == len(contents)
 
 
@@ -108,7 +108,7 @@ def test_the_digest_does_not_depend_on_the_order_of_arrays(tmp_path: Path) -> No
         with ArrayFolder(tmp_path / names[0][0]) as arrays:
             for name in names:
                 arrays.append(name, floats(1))
-        digests.add(arrays.output("chunk").sha256)
+        digests.add(arrays.output("chunk").xxh128)
     assert len(digests) == 1
 
 

@@ -1,10 +1,10 @@
 """Reports as JSON files: written, read back, refused."""
 
-import hashlib
 import json
 from pathlib import Path
 
 import pytest
+import xxhash
 
 from schemas.errors import DataError, StorageError
 from schemas.inputs import FileList, InputFile, Sample, Slice
@@ -74,4 +74,9 @@ def test_an_output_is_described_by_size_and_digest(tmp_path: Path) -> None:
     (tmp_path / "out.bin").write_bytes(content)
     described = reports.describe(tmp_path / "out.bin")
     assert (described.name, described.size) == ("out.bin", 1_280_000)
-    assert described.sha256 == hashlib.sha256(content).hexdigest()
+    assert described.xxh128 == xxhash.xxh128(content).hexdigest()
+
+
+def test_the_digest_is_the_one_that_is_published_for_no_content(tmp_path: Path) -> None:
+    (tmp_path / "out.bin").touch()
+    assert reports.describe(tmp_path / "out.bin").xxh128 == "99aa06d3014798d86001c324468d497f"
