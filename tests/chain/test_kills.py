@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -106,10 +107,11 @@ def wait_until(is_so: Callable[[], bool], running: subprocess.Popen[bytes]) -> b
     return False
 
 
-def workers_of(running: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    # Workers are forked by a server, which is the program's child.
-    children = psutil.Process(running.pid).children()
-    return [worker for child in children for worker in child.children()]
+def workers_of(program: psutil.Process) -> list[psutil.Process]:
+    # Workers are forked by a server, which is the program's child. What ends meanwhile is none.
+    with suppress(psutil.NoSuchProcess):
+        return [worker for child in program.children() for worker in child.children()]
+    return []
 
 
 def start_and_freeze(arguments: list[str], root: Path, stage: str) -> subprocess.Popen[bytes]:
@@ -118,8 +120,8 @@ def start_and_freeze(arguments: list[str], root: Path, stage: str) -> subprocess
         running = start(arguments)
         program = psutil.Process(running.pid)
 
-        def is_so(running: subprocess.Popen[bytes] = running) -> bool:
-            return is_at(root, Slice(), stage) and bool(workers_of(running))
+        def is_so(program: psutil.Process = program) -> bool:
+            return is_at(root, Slice(), stage) and bool(workers_of(program))
 
         if wait_until(is_so, running):
             os.killpg(running.pid, signal.SIGSTOP)
@@ -358,8 +360,15 @@ def test_a_killed_worker_is_named_with_its_chunk_which_is_tried_again(
     root = tmp_path / "run"
     shutil.copytree(finished, root)
     running = start(["--run-dir", str(root), "--tasks", stage, "--redo", stage])
-    assert wait_until(lambda: bool(workers_of(running)), running)
-    workers_of(running)[0].kill()
+    program = psutil.Process(running.pid)
+    workers: list[psutil.Process] = []
+
+    def works() -> bool:
+        workers[:] = workers_of(program)
+        return bool(workers)
+
+    assert wait_until(works, running)
+    workers[0].kill()
     assert running.wait(timeout=120) == 0
     said = paths_of(root).log_file(Slice()).read_text()
     assert re.search(
