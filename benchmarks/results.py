@@ -56,7 +56,7 @@ class Row:
             if measured.min == measured.max
             else f"{_short(measured.min)} to {_short(measured.max)}"
         )
-        aim = f"{self.aim.bound} {self.aim.value:.3g}" if self.aim else ""
+        aim = f"{self.aim.bound} {_short(self.aim.value)}" if self.aim else ""
         return (self.what, f"{_short(measured.median)} {self.unit}", noise, aim, self.verdict)
 
 
