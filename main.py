@@ -453,7 +453,10 @@ def notes_of(error: BaseException) -> list[str]:
 
 def complain(*lines: str) -> None:
     """Print to stderr, behind all that was printed before."""
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
     print(*lines, sep="\n", file=sys.stderr)
 
 
@@ -466,6 +469,11 @@ def is_cut_off(stream: TextIO) -> bool:
         return False
     gone = select.POLLERR | select.POLLHUP
     return any(event & gone for _, event in polling.poll(0))
+
+
+def discard_output() -> None:
+    """Let what is not yet written to stdout, and all that follows, go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def act(options: argparse.Namespace) -> int:
@@ -488,7 +496,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         with logging_on_screen(options.log_level), ending_on_sigterm():
-            return act(options)
+            code = act(options)
+            # What is only written when the interpreter ends fails where nobody can tell.
+            sys.stdout.flush()
+            return code
     except PipelineError as error:
         complain(f"{coloured('error:', 'red', sys.stderr)} {error}", *notes_of(error))
         return USAGE_ERROR if isinstance(error, ConfigError) else FAILURE
@@ -496,7 +507,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not is_cut_off(sys.stdout):
             raise
         # What reads our output (head, less) has seen enough; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return OUTPUT_CUT_OFF
     except KeyboardInterrupt as error:
         complain(*notes_of(error), "interrupted")

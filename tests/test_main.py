@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -79,22 +80,52 @@ def test_sigterm_ends_the_program_with_its_exit_code(tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
-def test_output_that_nobody_reads_any_more_ends_the_program_with_the_exit_code_of_that(
-    tmp_path: Path,
-) -> None:
+@pytest.fixture
+def cut_off() -> Iterator[int]:
+    """Return a pipe to write to that nobody reads from."""
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, str(CHECKOUT / "main.py"), "--dry-run", "--config"]
+    yield writing
+    os.close(writing)
+
+
+@pytest.mark.parametrize("option", ["", "-u"], ids=["buffered", "unbuffered"])
+def test_output_that_nobody_reads_any_more_ends_the_program_with_the_exit_code_of_that(
+    cut_off: int, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    program = [*filter(None, [sys.executable, option]), str(CHECKOUT / "main.py")]
     ended = subprocess.run(
-        [*command, str(CHECKOUT / "config.yaml")],
+        [*program, "--dry-run", "--config", str(CHECKOUT / "config.yaml")],
         cwd=tmp_path,
-        stdout=writing,
+        stdout=cut_off,
         stderr=subprocess.PIPE,
         text=True,
         check=False,
     )
-    os.close(writing)
     assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_an_error_is_told_though_nobody_reads_the_output(cut_off: int) -> None:
+    code = (
+        "import sys, main\n"
+        "from schemas.errors import DataError\n"
+        "def fail(_options):\n"
+        "    print('so far')\n"
+        "    raise DataError('it cannot be done')\n"
+        "main.MODES['list_missing'] = main.Mode(fail)\n"
+        "sys.exit(main.main(['--list-missing', '--run-dir', 'x']))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=CHECKOUT,
+        stdout=cut_off,
+        stderr=subprocess.PIPE,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (1, "error: it cannot be done\n")
 
 
 def test_another_pipe_that_breaks_is_not_taken_for_the_output(
