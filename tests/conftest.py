@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from services import plots
 from tests.servers import OpenDataServer
 
 # The same examples on every machine: a test that fails for one fails for all.
@@ -42,7 +41,7 @@ def user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def without_figures() -> Iterator[None]:
     """Let runs in this process draw nothing: it takes most of the time of a small run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "run", lambda *_: ())
+        patch.setattr("services.plots.run", lambda *_: ())
         yield
 
 

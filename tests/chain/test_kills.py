@@ -118,21 +118,28 @@ def start_and_freeze(arguments: list[str], root: Path, stage: str) -> subprocess
     """Return the program, halted with its workers in a stage that the arguments do again."""
     for _ in range(20):
         running = start(arguments)
-        program = psutil.Process(running.pid)
-
-        def is_so(program: psutil.Process = program) -> bool:
-            return is_at(root, Slice(), stage) and bool(workers_of(program))
-
-        if wait_until(is_so, running):
-            os.killpg(running.pid, signal.SIGSTOP)
-            while program.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
-                time.sleep(0.001)
-            # Between the look and the signal the stage may have ended.
-            if running.poll() is None and is_so():
-                return running
-            os.killpg(running.pid, signal.SIGCONT)
+        if freeze_in(stage, root, running):
+            return running
         assert running.wait(timeout=120) == 0
     pytest.fail("it is never so for long enough to be seen")
+
+
+def freeze_in(stage: str, root: Path, running: subprocess.Popen[bytes]) -> bool:
+    """Halt the program with its workers when it is in a stage; return whether it still is."""
+    program = psutil.Process(running.pid)
+
+    def is_there() -> bool:
+        return is_at(root, Slice(), stage) and bool(workers_of(program))
+
+    if not wait_until(is_there, running):
+        return False
+    os.killpg(running.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, running.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    # Between the look and the signal the stage may have ended.
+    if is_there():
+        return True
+    os.killpg(running.pid, signal.SIGCONT)
+    return False
 
 
 @cache

@@ -1,13 +1,12 @@
 """Whole runs over a network that fails: the same result, or a clear failure, and in time."""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from services.storage.locks import Holder
 from services.termination import TERMINATED
 from tests.factory import make_config, run_pipeline, write_nanoaod
 from tests.servers import OpenDataServer, now_and_then
+from tests.services.storage.test_locks import leave
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -270,8 +270,7 @@ def test_a_download_goes_on_after_a_run_was_killed(server: OpenDataServer, tmp_p
     copy.with_name(copy.name + ".part").write_bytes(content[:5000])
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    lock = copy.with_name(copy.name + ".lock")
-    lock.write_text(json.dumps(asdict(replace(Holder.this_process(), process=dead.pid))))
+    leave(copy.with_name(copy.name + ".lock"), replace(Holder.this_process(), process=dead.pid))
     copy.unlink()
     server.requests.clear()
     again = run(tmp_path, "again", read_mode="download", download_dir=str(folder))

@@ -23,7 +23,7 @@ def lock(tmp_path: Path) -> Path:
 
 
 def leave(lock: Path, holder: Holder) -> None:
-    lock.parent.mkdir(parents=True)
+    lock.parent.mkdir(parents=True, exist_ok=True)
     lock.write_text(json.dumps(asdict(holder)))
 
 
